@@ -1,0 +1,38 @@
+# Two commands do everything: `make demo` and `make test`. Each sets up what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test lint browser clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(STAMP)  ## make the environment in .venv and install Overtone in it
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip -c constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup  ## adapt the embedded model to emoji with two pictures a class; prints where the report is
+	$(BIN)/overtone adapt emoji --shots 2 --out runs/demo
+
+test: setup browser  ## run every test
+	$(BIN)/python -m pytest
+
+lint: setup  ## check the format, the style and the types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# The report is tested in a real browser. Debian's is installed where there is none and we may.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	{ command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -qy --no-install-recommends chromium; } || \
+	echo "No Chromium found: install one to run the tests of the report page."
+
+clean:  ## remove the environment, the runs and the caches
+	rm -rf $(VENV) runs build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
