@@ -1,0 +1,176 @@
+"""Folders of class folders, with or without `train`, `val` and `test` levels; and finding the pictures to predict."""
+
+import glob
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from overtone.data.images import EXTENSIONS, kind_of
+from overtone.data.imageset import Row
+from overtone.data.names import clean_names, count, natural_key, some
+from overtone.data.source import LEVELS, Level, Source
+from overtone.errors import UserError, did_you_mean
+
+LAYOUT = "Expected one folder a class with its pictures in it, or such folders under train, val and test"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What stands in a folder, in natural order, without what is hidden."""
+
+    path: Path
+    folders: list[Path]
+    pictures: list[Path]
+    others: int  # files whose names do not end as a picture's
+
+
+def read_folder(root: Path) -> Source:
+    """Find the pictures of a folder of class folders; UserError says what is expected where it is laid out otherwise.
+
+    A folder below `root` is a level when it is called so (in any case) and holds folders and no pictures of its own.
+    Pictures deeper than a class folder, hidden files and other files are left out, and counted in the choices.
+    """
+    top = _scan(root)
+    below = [_scan(folder) for folder in top.folders]
+    levels = _levels(below)
+    if levels:
+        loose = sum(len(listing.pictures) for listing in levels.values())
+        outside = [listing.path.name for listing in below if listing not in levels.values()]
+        classes = {level: [_scan(folder) for folder in listing.folders] for level, listing in levels.items()}
+    else:
+        _refuse_unlabelled(root, below)
+        loose, outside, classes = len(top.pictures), [], {"all": below}
+    rows = {level: _class_rows(listings, root) for level, listings in classes.items()}
+    if not any(rows.values()):
+        raise UserError(_nothing_found(top))
+    used = [listing for listings in classes.values() for listing in listings]
+    return Source(rows, "the folder has no {} level", choices=tuple(_left_out(used, loose, outside)))
+
+
+def find_images(paths: Sequence[str]) -> list[Path]:
+    """Return the picture files that `paths` name: files, folders (with all below them) and glob patterns.
+
+    Each file comes once.
+
+    Raises UserError for a path that leads to no picture.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        matches = _matches(path)
+        if not matches:
+            near = did_you_mean(path, neighbours(Path(path)))
+            raise UserError(
+                f"No picture at {path!r}.{near} Give picture files, folders of them, or patterns such as '*.jpg'."
+            )
+        found.update(dict.fromkeys(matches))
+    return list(found)
+
+
+def neighbours(path: Path) -> list[str]:
+    """Return what stands beside `path`, written as `path` is; nothing where that cannot be read."""
+    try:
+        return [str(entry) for entry in path.parent.iterdir()]
+    except OSError:
+        return []
+
+
+def _matches(path: str) -> list[Path]:
+    target = Path(path)
+    if kind_of(target) == "file":
+        return [target]
+    matches = [target] if kind_of(target) == "folder" else _globbed(path)
+    return [file for match in matches for file in ([match] if _is_picture(match) else _below(match))]
+
+
+def _globbed(pattern: str) -> list[Path]:
+    found = glob.glob(pattern, recursive=True)  # noqa: PTH207  (Path.glob refuses patterns that start at the root)
+    return [Path(match) for match in sorted(found, key=natural_key)]
+
+
+def _below(folder: Path) -> list[Path]:
+    files: list[Path] = []
+    for here, folders, names in os.walk(folder):
+        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
+        files += [file for name in sorted(names, key=natural_key) if _is_picture(file := Path(here, name))]
+    return files
+
+
+def _is_picture(path: Path) -> bool:
+    """Return whether the name says that this is a picture; a link that leads nowhere counts, to be reported as bad."""
+    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and not path.is_dir()
+
+
+def _scan(folder: Path) -> Listing:
+    try:
+        with os.scandir(folder) as entries:
+            visible = {entry.name: _is_folder(entry) for entry in entries if not entry.name.startswith(".")}
+    except OSError as error:
+        raise UserError(f"The folder {str(folder)!r} cannot be read: {error.strerror}.") from error
+    names = sorted(visible, key=natural_key)
+    files = [folder / name for name in names if not visible[name]]
+    pictures = [file for file in files if file.suffix.lower() in EXTENSIONS]
+    return Listing(folder, [folder / name for name in names if visible[name]], pictures, len(files) - len(pictures))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether this is a folder or a link to one; a link to itself, at which is_dir fails, is not."""
+    return kind_of(entry.path) == "folder" if entry.is_symlink() else entry.is_dir()
+
+
+def _levels(listings: Iterable[Listing]) -> dict[Level, Listing]:
+    levels: dict[Level, Listing] = {}
+    for listing in listings:
+        level = LEVELS.get(listing.path.name.lower())
+        if level and listing.folders and not listing.pictures:
+            if level in levels:
+                both = f"{levels[level].path.name!r} and {listing.path.name!r}"
+                raise UserError(f"Two folders are the {level} level: {both}. Keep one.")
+            levels[level] = listing
+    return levels
+
+
+def _class_rows(listings: Iterable[Listing], root: Path) -> list[Row]:
+    pictures = {listing.path.name: listing.pictures for listing in listings if listing.pictures}
+    names = clean_names(pictures, repr(str(root)))
+    return [Row(str(file), names[raw]) for raw, files in pictures.items() for file in files]
+
+
+def _refuse_unlabelled(root: Path, listings: Iterable[Listing]) -> None:
+    """Raise UserError for pictures that stand right under the levels: `train` and `test` are no classes."""
+    holding = [listing.path.name for listing in listings if listing.pictures]
+    if holding and all(name.lower() in LEVELS for name in holding):
+        where = some(map(repr, holding))
+        raise UserError(f"{str(root)!r} has pictures right under {where}, with no classes. {LAYOUT}.")
+
+
+def _nothing_found(top: Listing) -> str:
+    root = str(top.path)
+    if top.pictures:
+        return (
+            f"{root!r} holds {count(len(top.pictures), 'picture')} and no class folders. {LAYOUT}. "
+            f"To label such a folder with a trained adapter: overtone predict ADAPTER {root}"
+        )
+    if deeper := _below(top.path):
+        return (
+            f"No class folder in {root!r}; the first picture found is {str(deeper[0].relative_to(top.path))!r}. "
+            f"{LAYOUT}. For domains, list the pictures in a CSV with the columns image, label and domain."
+        )
+    return f"The folder {root!r} holds no pictures ({', '.join(sorted(EXTENSIONS))}). {LAYOUT}."
+
+
+def _left_out(classes: list[Listing], loose: int, outside: list[str]) -> list[tuple[str, str, str]]:
+    """Return the choices that say which files and folders were not used."""
+    others = sum(listing.others for listing in classes)
+    deeper = sum(len(_below(inner)) for listing in classes for inner in listing.folders)
+    empty = [listing.path.name for listing in classes if not listing.pictures]
+    notes = []
+    if others:
+        notes.append(("files left out", count(others, "file"), "their names do not end as a picture's"))
+    if loose + deeper:
+        notes.append(("pictures left out", count(loose + deeper, "picture"), "they are not right in a class folder"))
+    if empty:
+        notes.append(("folders left out", some(map(repr, empty)), "they hold no pictures of their own"))
+    if outside:
+        notes.append(("folders left out", some(map(repr, outside)), "they stand beside the levels"))
+    return notes

@@ -1,0 +1,169 @@
+"""From what the user names (`emoji`, a folder, a table) to the pictures to learn from and those to be judged on."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from overtone.data.emoji import TEST_STYLES, TRAIN_STYLES, emoji_part
+from overtone.data.folders import neighbours, read_folder
+from overtone.data.images import kind_of
+from overtone.data.imageset import ImageSet, Row, Splits, image_set, require_classes
+from overtone.data.names import clean_name, count, natural_key
+from overtone.data.shots import TEST_PERCENT, hold_out
+from overtone.data.source import Source
+from overtone.data.tables import CSV_EXTENSIONS, JSON_EXTENSIONS, read_table
+from overtone.errors import UserError, did_you_mean
+
+EMOJI = "emoji"
+Choices = list[tuple[str, str, str]]
+
+
+def load(
+    data: str,
+    seed: int = 0,
+    classes: Sequence[str] | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> Splits:
+    """Return the splits of `data`: "emoji", a folder of class folders, or a CSV, TSV or JSON-lines table.
+
+    With `classes`, only these are adapted to, and the test pictures of all others become `unseen`; so do test
+    pictures of classes that have none to learn from. Without test pictures, a stratified part is held out under
+    `seed`. A folder of your own that is called emoji is "./emoji". No picture is opened here: `check` and
+    `check_splits` do that.
+
+    Raises UserError.
+    """
+    source: Source | None = None
+    if data != EMOJI:
+        source = _read(data, image_column, label_column)
+    elif image_column or label_column:
+        raise UserError("Columns are named for a CSV, TSV or JSON-lines table: the emoji set is none.")
+    splits = _emoji() if source is None else _arrange(source, data, seed)
+    splits = splits if classes is None else _adapt_to(splits, classes)
+    if len(splits.train.classes) < 2:
+        raise UserError(
+            f"One class alone, {splits.train.classes[0]!r}, in {data!r}: to tell pictures apart takes at least two."
+        )
+    return splits
+
+
+def _read(data: str, image_column: str | None, label_column: str | None) -> Source:
+    path = Path(data)
+    kind = kind_of(path)
+    if kind is None:
+        near = did_you_mean(data, [EMOJI, *neighbours(path)])
+        raise UserError(
+            f"No data at {data!r}: there is no such file or folder.{near} "
+            f"Give {EMOJI!r}, a folder of class folders, or a CSV, TSV or JSON-lines table."
+        )
+    if path.suffix.lower() in CSV_EXTENSIONS | JSON_EXTENSIONS and kind == "file":
+        return read_table(path, image_column, label_column)
+    if kind != "folder":
+        raise UserError(
+            f"{data!r} is neither a folder nor a table ({', '.join(sorted(CSV_EXTENSIONS | JSON_EXTENSIONS))})."
+        )
+    if image_column or label_column:
+        raise UserError(f"Columns are named for a CSV, TSV or JSON-lines table: {data!r} is a folder.")
+    return read_folder(path)
+
+
+def _emoji() -> Splits:
+    train, test = emoji_part("base", TRAIN_STYLES), emoji_part("base", TEST_STYLES)
+    unseen = emoji_part("new")
+    return Splits(
+        train,
+        None,
+        test,
+        unseen,
+        (),
+        (
+            (
+                "training pictures",
+                f"{len(train.classes)} base concepts in {' and '.join(TRAIN_STYLES)}, {len(train)} pictures",
+                "the emoji set: concepts and styles are divided once for all",
+            ),
+            (
+                "test pictures",
+                f"the same concepts in {' and '.join(TEST_STYLES)}, {len(test)} pictures",
+                "each concept has one picture a style, so the training styles have none left to test these concepts on",
+            ),
+            (
+                "unseen classes",
+                f"{len(unseen.classes)} new concepts in all four styles, {len(unseen)} pictures",
+                "concepts that neither the embedded model nor the adapter has learned from",
+            ),
+        ),
+    )
+
+
+def _arrange(source: Source, data: str, seed: int) -> Splits:
+    choices: Choices = list(source.choices)
+    train, val, test = _divide(source, seed, choices)
+    known = sorted({row.name for row in train or test}, key=natural_key)
+    unseen = [row for row in test if row.name not in known]
+    if stray := sum(row.name not in known for row in val or ()):
+        choices.append(
+            ("validation pictures left out", count(stray, "picture"), "their classes have no training pictures")
+        )
+    if unseen:
+        value = f"{count(len({row.name for row in unseen}), 'class')}, {count(len(unseen), 'picture')}"
+        choices.append(("unseen classes", value, "they have test pictures and no training pictures"))
+    return Splits(
+        image_set(train, known),
+        image_set(val, known) if val else None,
+        _require_tests(image_set(test, known), data),
+        image_set(unseen) if unseen else None,
+        source.skipped,
+        tuple(choices),
+    )
+
+
+def _divide(source: Source, seed: int, choices: Choices) -> tuple[list[Row], list[Row], list[Row]]:
+    """Settle which pictures are to learn from, to choose by and to be judged on; what was decided goes to `choices`."""
+    train, val, test = (source.levels.get(level, []) for level in ("train", "val", "test"))
+    train = train or source.levels.get("all", [])
+    if not test and val:
+        test, val = val, []
+        choices.append(("test pictures", f"the validation pictures, {len(test)}", source.lacks.format("test")))
+    if not test:
+        train, test, single = hold_out(train, seed)
+        kept = f"; {count(single, 'class')} with a single picture, kept for training" if single else ""
+        value = f"{TEST_PERCENT} % of each class, {count(len(test), 'picture')}{kept}"
+        choices.append(("test split", value, f"made here with seed {seed}: {source.lacks.format('test')}"))
+    if not train:
+        choices.append(("training pictures", "none", source.lacks.format("train")))
+    return train, val, test
+
+
+def _adapt_to(splits: Splits, classes: Sequence[str]) -> Splits:
+    """Keep the named classes; the test pictures of the others join the unseen ones."""
+    wanted = list(dict.fromkeys(clean_name(name) for name in classes))
+    require_classes(wanted, splits.train.classes)
+    others = [name for name in splits.train.classes if name not in wanted]
+    unseen = [row for part in (splits.test.of_classes(others), splits.unseen) if part for row in _rows(part)]
+    choice = (
+        "classes",
+        f"{len(wanted)} of {len(splits.train.classes)}",
+        "named by you; test pictures of the others are unseen",
+    )
+    return replace(
+        splits,
+        train=splits.train.of_classes(wanted),
+        val=splits.val and splits.val.of_classes(wanted),
+        test=_require_tests(splits.test.of_classes(wanted), "the classes named"),
+        unseen=image_set(unseen) if unseen else None,
+        choices=(*splits.choices, choice),
+    )
+
+
+def _rows(images: ImageSet) -> list[Row]:
+    return [Row(r.source, images.classes[r.label], r.domain, r.encoded) for r in images.records]
+
+
+def _require_tests(test: ImageSet, place: str) -> ImageSet:
+    if not test.records:
+        raise UserError(
+            f"No test picture for any of the {len(test.classes)} classes of {place!r}: add some, or more to each class."
+        )
+    return test
