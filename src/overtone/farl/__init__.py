@@ -1,0 +1,26 @@
+"""FARL: adapt a vision-language model to few pictures through Fourier-attentive tokens."""
+
+from overtone.farl.adapter import Adapter, ImageFeatures, default_templates
+from overtone.farl.injection import encode_with_tokens, first_layer
+from overtone.farl.model import FarlConfig, FarlModel
+from overtone.farl.states import ImageStates, StateCache, TextStates, Views, image_states, text_states
+from overtone.farl.tokens import INJECTIONS, Injection, RepresentationTokens
+
+__all__ = [
+    "INJECTIONS",
+    "Adapter",
+    "FarlConfig",
+    "FarlModel",
+    "ImageFeatures",
+    "ImageStates",
+    "Injection",
+    "RepresentationTokens",
+    "StateCache",
+    "TextStates",
+    "Views",
+    "default_templates",
+    "encode_with_tokens",
+    "first_layer",
+    "image_states",
+    "text_states",
+]

@@ -1,0 +1,7 @@
+"""Whole networks, native to transformers, and the towers that FARL sees in them."""
+
+from overtone.models.backbone import Backbone, load_backbone
+from overtone.models.dual_encoder import DualEncoder, DualEncoderConfig
+from overtone.models.tower import Tower
+
+__all__ = ["Backbone", "DualEncoder", "DualEncoderConfig", "Tower", "load_backbone"]

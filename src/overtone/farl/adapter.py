@@ -1,0 +1,304 @@
+"""The adapter: what a user fits, saves, loads and asks."""
+
+import json
+import platform
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import transformers
+from jaxtyping import Float
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from torch.utils.data import Dataset
+
+import overtone
+from overtone.data import ImageSet, Record, open_image
+from overtone.errors import UserError
+from overtone.farl.model import FarlConfig, FarlModel
+from overtone.farl.states import BATCH, ImageStates, StateCache, TextStates, Views, image_states, text_states
+from overtone.files import write_atomically
+from overtone.models.backbone import EMBEDDED, Backbone, load_backbone
+from overtone.training import TrainingConfig, train
+
+WEIGHTS, DESCRIPTION = "adapter.safetensors", "adapter.json"
+FORMAT = 1
+VIEWS = 4  # random views of each training picture; their frozen states are computed once
+Picture = Record | Image.Image | str | Path
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """Unit embeddings of pictures: the adapted class and token features, and the unadapted tower's."""
+
+    f_c: Float[Tensor, "images features"]
+    f_r: Float[Tensor, "images features"]
+    frozen: Float[Tensor, "images features"]
+
+    def __len__(self) -> int:
+        return len(self.f_c)
+
+
+def default_templates(model: str) -> tuple[str, ...]:
+    """Return how class names are put into words: as they are for the embedded model, CoOp's sentence for any other."""
+    return ("{}",) if model == EMBEDDED else ("a photo of a {}.",)
+
+
+class Adapter:
+    """A frozen backbone with what it learned of a user's classes.
+
+    It classifies pictures among the classes it saw or among names it never saw, and its towers embed for retrieval.
+    """
+
+    def __init__(
+        self, backbone: Backbone, model: FarlModel, classes: Sequence[str], templates: Sequence[str], made: dict[str, Any]
+    ) -> None:
+        self.backbone, self.model = backbone, model
+        self.classes, self.templates = tuple(classes), tuple(templates)
+        self.made = made  # how it came to be: training settings, seed, versions
+        self.log: list[dict[str, Any]] = []  # of the training: loss, learning rate and epoch, a record a logged step
+        self._texts: dict[tuple[str, ...], tuple[Tensor, Tensor]] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the adapter runs."""
+        return self.model.head.weight.device
+
+    @classmethod
+    def fit(
+        cls,
+        train_set: ImageSet,
+        backbone: str | Backbone = EMBEDDED,
+        method: FarlConfig | None = None,
+        training: TrainingConfig | None = None,
+        templates: Sequence[str] | None = None,
+        amplitude_mix: bool = False,
+        checkpoints: Path | None = None,
+        resume: bool = False,
+        cached: bool = True,
+    ) -> Self:
+        """Adapt a backbone to the pictures and classes of `train_set`.
+
+        With `checkpoints`, an interrupted run goes on from there when `resume` is set. `cached=False` computes the frozen
+        states anew at every step: the same result, slowly.
+        """
+        method, training = method or FarlConfig(), training or TrainingConfig()
+        if isinstance(backbone, str):
+            backbone = load_backbone(backbone)
+        backbone.to(training.device)
+        templates = tuple(templates or default_templates(backbone.name))
+        with torch.random.fork_rng():
+            torch.manual_seed(training.seed)
+            model = FarlModel(backbone, method).to(training.device)
+        pixels = torch.stack([backbone.pixels(record.open()) for record in train_set.records])
+        source = _States(backbone, Views(pixels, training.seed, amplitude_mix), model.uses_streams, training.device, cached)
+        texts = text_states(backbone, train_set.classes, templates, training.device)
+        labels = torch.tensor(train_set.labels)
+
+        def collate(rows: list[int]) -> dict[str, Any]:
+            views = torch.randint(VIEWS, (len(rows),)).tolist()
+            return {"images": source.batch(rows, views), "labels": labels[rows]}
+
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = checkpoints or Path(scratch)
+            log = train(_Objective(model, texts), _Rows(len(labels)), collate, training, folder, resume)
+        model.eval()
+        _average_streams(model, source, len(labels))
+        made = {
+            "training": asdict(training),
+            "views": VIEWS,
+            "amplitude_mix": amplitude_mix,
+            "pictures": len(train_set),
+            "versions": versions(),
+        }
+        adapter = cls(backbone, model, train_set.classes, templates, made)
+        adapter.log = log
+        return adapter
+
+    @torch.no_grad()
+    def encode_images(self, images: Iterable[Picture]) -> ImageFeatures:
+        """Return the features of pictures; raises BadImage for one that cannot be read."""
+        images = list(images)
+        parts = []
+        for start in range(0, len(images), BATCH):
+            pictures = [_open(image) for image in images[start : start + BATCH]]
+            pixels = torch.stack([self.backbone.pixels(picture) for picture in pictures]).to(self.device)
+            states = image_states(self.backbone, pixels, self.model.config.injection == "by_depth")
+            parts.append((*self.model.image_features(states, self.model.read(states)), states.frozen))
+        return ImageFeatures(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+    @torch.no_grad()
+    def encode_classes(
+        self, classes: Sequence[str]
+    ) -> tuple[Float[Tensor, "classes features"], Float[Tensor, "classes features"]]:
+        """Return the adapted and the unadapted embedding of class names; kept for the next time."""
+        key = tuple(classes)
+        if key not in self._texts:
+            states = text_states(self.backbone, key, self.templates, self.device)
+            self._texts[key] = self.model.text_features(states, self.model.mean_streams), states.frozen
+        return self._texts[key]
+
+    def probabilities(
+        self, features: ImageFeatures, classes: Sequence[str] | None = None
+    ) -> Float[Tensor, "images classes"]:
+        """Return the adapted probabilities over the classes adapted to, or over any names."""
+        classes = self.classes if classes is None else classes
+        seen = set(classes) <= set(self.classes)
+        w, _ = self.encode_classes(classes)
+        return self.model.logits(features.f_c, features.f_r, w, seen).softmax(dim=-1)
+
+    def zero_shot(
+        self, features: ImageFeatures, classes: Sequence[str] | None = None
+    ) -> Float[Tensor, "images classes"]:
+        """Return the probabilities that the backbone gives without the adapter."""
+        _, w = self.encode_classes(self.classes if classes is None else classes)
+        return (self.backbone.logit_scale * features.frozen @ w.T).softmax(dim=-1)
+
+    def predict(
+        self, images: Iterable[Picture], classes: Sequence[str] | None = None
+    ) -> Float[Tensor, "images classes"]:
+        """Return probabilities for pictures, over the classes adapted to or over `classes`, which may be names never seen."""
+        return self.probabilities(self.encode_images(images), classes)
+
+    def embed_images(self, images: Iterable[Picture]) -> Float[Tensor, "images features"]:
+        """Return unit embeddings of pictures in the adapted space, for retrieval."""
+        return self.encode_images(images).f_c
+
+    def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "texts features"]:
+        """Return unit embeddings of texts in the adapted space, for retrieval."""
+        return self.encode_classes(texts)[0]
+
+    def describe(self) -> dict[str, Any]:
+        """Return all that stands in the adapter's JSON."""
+        return {
+            "format": FORMAT,
+            "backbone": self.backbone.name,
+            "backbone_digest": self.backbone.digest,
+            "preprocessing": self.backbone.preprocessing,
+            "templates": list(self.templates),
+            "classes": list(self.classes),
+            "method": asdict(self.model.config),
+            **self.made,
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the adapter into `folder`, the JSON last, and return the folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
+        write_atomically(folder / WEIGHTS, save(state))
+        write_atomically(folder / DESCRIPTION, json.dumps(self.describe(), indent=2, ensure_ascii=False) + "\n")
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path, model: str | None = None, device: str = "cpu") -> Self:
+        """Read an adapter that `save` wrote, and its backbone (`model` names where that is now, if it moved).
+
+        Raises UserError when the folder holds no adapter, or the backbone is not the one it was fitted to.
+        """
+        described, state = _read(Path(folder))
+        backbone = load_backbone(model or described["backbone"], device)
+        if backbone.digest != described["backbone_digest"]:
+            raise UserError(
+                f"{folder}: this adapter was fitted to {described['backbone']!r} with weights "
+                f"{described['backbone_digest'][:12]}, but {backbone.name!r} has {backbone.digest[:12]}. "
+                "Name the right one with --model, or adapt again."
+            )
+        farl = FarlModel(backbone, FarlConfig(**described["method"])).to(device)
+        farl.load_state_dict(state)
+        keys = ("training", "views", "amplitude_mix", "pictures", "versions")
+        made = {key: described[key] for key in keys}
+        return cls(backbone, farl.eval(), described["classes"], described["templates"], made)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result may depend on."""
+    return {
+        "overtone": overtone.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+@dataclass(frozen=True)
+class _States:
+    """Where training gets the frozen states of a view: from the cache, or computed on the spot."""
+
+    backbone: Backbone
+    views: Views
+    streams: bool
+    device: str
+    cached: bool
+    cache: StateCache | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        cache = StateCache(self.backbone, self.views, VIEWS, self.streams, self.device) if self.cached else None
+        object.__setattr__(self, "cache", cache)
+
+    def batch(self, rows: Sequence[int], views: Sequence[int]) -> ImageStates:
+        if self.cache is not None:
+            return self.cache.batch(rows, views)
+        return image_states(self.backbone, self.views.batch(rows, views).to(self.device), self.streams)
+
+
+class _Rows(Dataset):
+    """The numbers of the training pictures; `collate` turns them into states."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, row: int) -> int:
+        return row
+
+
+class _Objective(nn.Module):
+    """The model's loss on a batch of pictures against all classes, as the Trainer wants it."""
+
+    def __init__(self, model: FarlModel, texts: TextStates) -> None:
+        super().__init__()
+        self.model, self.texts = model, texts
+
+    def forward(self, images: ImageStates, labels: Tensor) -> dict[str, Tensor]:
+        return self.model(images, self.texts, labels)
+
+
+@torch.no_grad()
+def _average_streams(model: FarlModel, source: _States, count: int) -> None:
+    """Freeze the training set's mean structure and style tokens into the model."""
+    if not model.uses_streams:
+        return
+    structure, style = torch.zeros_like(model.mean_structure), torch.zeros_like(model.mean_style)
+    for view in range(VIEWS):
+        for start in range(0, count, BATCH):
+            rows = range(start, min(start + BATCH, count))
+            streams = model.read(source.batch(rows, [view] * len(rows)).to(structure.device))
+            assert streams is not None
+            structure += streams[0].sum(dim=0)
+            style += streams[1].sum(dim=0)
+    model.mean_structure.copy_(structure / (VIEWS * count))
+    model.mean_style.copy_(style / (VIEWS * count))
+
+
+def _open(image: Picture) -> Image.Image:
+    return image.open() if isinstance(image, Record) else open_image(image)
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not (folder / DESCRIPTION).is_file():
+        what = "is no folder" if not folder.is_dir() else f"holds no {DESCRIPTION}"
+        raise UserError(f"{folder} {what}. Name the folder that `overtone adapt` wrote (its --out).")
+    try:
+        described = json.loads((folder / DESCRIPTION).read_text())
+        return described, load_file(folder / WEIGHTS)
+    except (ValueError, OSError, SafetensorError) as error:
+        raise UserError(f"{folder}: the adapter cannot be read ({error}). Adapt again, or copy it again whole.") from error

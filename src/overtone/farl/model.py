@@ -1,0 +1,118 @@
+"""The trainable part of FARL around a frozen backbone, and its loss."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity, cross_entropy, normalize
+
+from overtone.farl.injection import encode_with_tokens, first_layer
+from overtone.farl.states import ImageStates, TextStates
+from overtone.farl.tokens import Injection, RepresentationTokens
+from overtone.models.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class FarlConfig:
+    """The method's own settings; the reconstruction's defaults are MMRL's where the paper is silent."""
+
+    injection: Injection = "by_modality"
+    tokens: int = 5  # K
+    width: int = 512  # d_r
+    heads: int = 8
+    alpha: float = 0.7  # weight of the class feature against the token feature, in [0, 1]
+    consistency: float = 0.5  # lambda, weight of staying near the frozen features
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a setting out of range."""
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha must lie in [0, 1], got {self.alpha}")
+        if self.width % self.heads:
+            raise ValueError(f"width must be a multiple of heads, got {self.width} and {self.heads}")
+
+
+class FarlModel(nn.Module):
+    """Representation tokens, the token-feature head and the mean streams; the backbone is held but is no part of its state."""
+
+    mean_structure: Tensor
+    mean_style: Tensor
+
+    def __init__(self, backbone: Backbone, config: FarlConfig) -> None:
+        super().__init__()
+        self.config = config
+        self._backbone = (backbone,)  # in a tuple, so that the frozen weights stay out of state_dict and optimizers
+        image, text = backbone.image, backbone.text
+        image_layers, text_layers = (tower.depth - first_layer(tower.depth) for tower in (image, text))
+        self.head = nn.Linear(image.width, image.features, bias=False)
+        with torch.no_grad():  # MMRL++ (arXiv 2505.10088): start the token head from the tower's own projection
+            self.head.weight.copy_(image.projection_weight)
+        self.tokens = RepresentationTokens(
+            config.tokens,
+            config.width,
+            config.heads,
+            (image.width, image_layers),
+            (text.width, text_layers),
+            config.injection,
+        )
+        self.register_buffer("mean_structure", torch.zeros(1, config.tokens, config.width))
+        self.register_buffer("mean_style", torch.zeros(1, config.tokens, config.width))
+
+    @property
+    def backbone(self) -> Backbone:
+        """The frozen pair of towers."""
+        return self._backbone[0]
+
+    @property
+    def uses_streams(self) -> bool:
+        """Whether the tokens read phase and amplitude at all."""
+        return self.config.injection != "plain"
+
+    def read(self, states: ImageStates) -> tuple[Tensor, Tensor] | None:
+        """Return the structure and style tokens of these images, or None without Fourier streams."""
+        if states.phase is None or states.amplitude is None:
+            return None
+        return self.tokens.read(states.phase, states.amplitude)
+
+    def image_features(
+        self, states: ImageStates, streams: tuple[Tensor, Tensor] | None
+    ) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch features"]]:
+        """Return f_c, the class feature, and f_r, the token feature, both of unit length."""
+        tower = self.backbone.image
+        f_c, last = encode_with_tokens(tower, states.tokens, None, self.tokens.for_image(streams))
+        f_r = self.head(tower.norm(last).mean(dim=1))
+        return normalize(f_c, dim=-1), normalize(f_r, dim=-1)
+
+    def text_features(
+        self, states: TextStates, streams: tuple[Tensor, Tensor] | None
+    ) -> Float[Tensor, "classes features"]:
+        """Return w, one unit vector a class: the mean over its templates."""
+        w, _ = encode_with_tokens(self.backbone.text, states.tokens, states.mask, self.tokens.for_text(streams))
+        return states.per_class(normalize(w, dim=-1))
+
+    @property
+    def mean_streams(self) -> tuple[Tensor, Tensor] | None:
+        """The training set's mean S and T, which stand for the image when text is encoded after training."""
+        return (self.mean_structure, self.mean_style) if self.uses_streams else None
+
+    def forward(self, images: ImageStates, texts: TextStates, labels: Int[Tensor, " batch"]) -> dict[str, Tensor]:
+        """Return the loss of a batch.
+
+        L = a CE(f_c) + (1 - a) CE(f_r) + l (1 - cos(f_c, f_c^frozen)) + l (1 - cos(w, w^frozen)) (MMRL, eq. 11 to 14).
+        """
+        streams = self.read(images)
+        f_c, f_r = self.image_features(images, streams)
+        mean = None if streams is None else tuple(s.mean(dim=0, keepdim=True) for s in streams)
+        w = self.text_features(texts, mean)
+        scale, a, consistency = self.backbone.logit_scale, self.config.alpha, self.config.consistency
+        loss_c, loss_r = (cross_entropy(scale * f @ w.T, labels) for f in (f_c, f_r))
+        drift = (1 - cosine_similarity(f_c, images.frozen)).mean() + (1 - cosine_similarity(w, texts.frozen)).mean()
+        return {"loss": a * loss_c + (1 - a) * loss_r + consistency * drift}
+
+    def logits(
+        self, f_c: Tensor, f_r: Tensor, w: Float[Tensor, "classes features"], seen: bool
+    ) -> Float[Tensor, "batch classes"]:
+        """Return a logits_c + (1 - a) logits_r for seen classes, and the class logits alone when any class is unseen (MMRL)."""
+        scale, a = self.backbone.logit_scale, self.config.alpha
+        logits_c = scale * f_c @ w.T
+        return a * logits_c + (1 - a) * scale * f_r @ w.T if seen else logits_c

@@ -1,0 +1,160 @@
+"""What the frozen, token-free part of a backbone makes of pictures and texts: computed once, then trained on."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import kornia.augmentation as augment
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from overtone.farl.injection import first_layer
+from overtone.models.backbone import Backbone
+from overtone.spectral import amplitude_mix, amplitude_only, phase_only
+
+BATCH = 64  # pictures or texts a pass while encoding
+MEMORY = 2 * 2**30  # bytes of cached states that stay in memory; more go to a file that is mapped
+CROP = (0.5, 1.0)  # area of a random resized crop, as published (MMRL)
+
+
+@dataclass(frozen=True)
+class ImageStates:
+    """Pictures before the image tower's first injected block."""
+
+    tokens: Float[Tensor, "batch length width"]
+    frozen: Float[Tensor, "batch features"]  # the unadapted tower's embedding, of unit length
+    phase: Float[Tensor, "batch length width"] | None = None
+    amplitude: Float[Tensor, "batch length width"] | None = None
+
+    def __getitem__(self, rows: Tensor) -> "ImageStates":
+        return ImageStates(*(None if t is None else t[rows] for t in self.parts))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """The tensors, in the order of the fields."""
+        return self.tokens, self.frozen, self.phase, self.amplitude
+
+    def to(self, device: torch.device | str) -> "ImageStates":
+        """Move all tensors."""
+        return ImageStates(*(None if t is None else t.to(device) for t in self.parts))
+
+
+@dataclass(frozen=True)
+class TextStates:
+    """Class names, in every template, before the text tower's first injected block; templates run fastest."""
+
+    tokens: Float[Tensor, "texts length width"]
+    mask: Bool[Tensor, "texts length"] | None
+    frozen: Float[Tensor, "classes features"]  # the unadapted tower's embedding, mean over templates, of unit length
+    templates: int
+
+    def per_class(self, w: Float[Tensor, "texts features"]) -> Float[Tensor, "classes features"]:
+        """Average unit embeddings over templates and bring them to unit length."""
+        return mean_over_templates(w, self.templates)
+
+    def to(self, device: torch.device | str) -> "TextStates":
+        """Move all tensors."""
+        mask = None if self.mask is None else self.mask.to(device)
+        return replace(self, tokens=self.tokens.to(device), mask=mask, frozen=self.frozen.to(device))
+
+
+def mean_over_templates(w: Float[Tensor, "texts features"], templates: int) -> Float[Tensor, "classes features"]:
+    """Average unit embeddings over each class's templates and bring them to unit length."""
+    return normalize(w.unflatten(0, (-1, templates)).mean(dim=1), dim=-1)
+
+
+@torch.no_grad()
+def image_states(backbone: Backbone, pixels: Float[Tensor, "batch 3 h w"], streams: bool) -> ImageStates:
+    """Run pictures in [0, 1], and their phase-only and amplitude-only views, up to the first injected block."""
+    tower, first = backbone.image, first_layer(backbone.image.depth)
+
+    def lower(x: Tensor) -> Tensor:
+        tokens, mask = tower.embed(backbone.normalize(x))
+        return tower.blocks(tokens, mask, 0, first)
+
+    tokens = lower(pixels)
+    frozen = normalize(tower.pool(tower.blocks(tokens, None, first), None), dim=-1)
+    if not streams:
+        return ImageStates(tokens, frozen)
+    return ImageStates(tokens, frozen, lower(phase_only(pixels)), lower(amplitude_only(pixels)))
+
+
+@torch.no_grad()
+def text_states(
+    backbone: Backbone, names: Sequence[str], templates: Sequence[str], device: torch.device | str
+) -> TextStates:
+    """Run every name in every template up to the first injected block."""
+    tower, first = backbone.text, first_layer(backbone.text.depth)
+    ids = backbone.tokenize([template.format(name) for name in names for template in templates]).to(device)
+    tokens, masks, frozen = [], [], []
+    for batch in ids.split(BATCH):
+        embedded, mask = tower.embed(batch)
+        states = tower.blocks(embedded, mask, 0, first)
+        tokens.append(states)
+        masks.append(mask)
+        frozen.append(normalize(tower.pool(tower.blocks(states, mask, first), mask), dim=-1))
+    mask = None if masks[0] is None else torch.cat(masks)
+    return TextStates(torch.cat(tokens), mask, mean_over_templates(torch.cat(frozen), len(templates)), len(templates))
+
+
+@dataclass(frozen=True)
+class Views:
+    """Random views of training pictures, each the same whenever it is asked for again."""
+
+    pixels: Float[Tensor, "pictures 3 h w"]
+    seed: int
+    amplitude: bool = False  # mix in another picture's amplitude (FACT, Xu et al. 2021)
+
+    def batch(self, pictures: Sequence[int], views: Sequence[int]) -> Float[Tensor, "batch 3 h w"]:
+        """Return the given view of each picture."""
+        return torch.stack([self.one(i, v) for i, v in zip(pictures, views, strict=True)])
+
+    def one(self, picture: int, view: int) -> Float[Tensor, "3 h w"]:
+        """Return one view; its random draws depend on the seed, the picture and the view alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(hash((self.seed, picture, view)))
+            x = self.pixels[picture : picture + 1]
+            crop = augment.RandomResizedCrop(tuple(x.shape[-2:]), scale=CROP)
+            x = augment.RandomHorizontalFlip()(crop(x))
+            if self.amplitude:
+                other = self.pixels[torch.randint(len(self.pixels), (1,))]
+                x = amplitude_mix(x, other, torch.rand(1)).clamp(0, 1)
+            return x[0]
+
+
+class StateCache:
+    """The states of every view of every picture, filled once; in memory, or in a mapped file when they would not fit."""
+
+    def __init__(self, backbone: Backbone, views: Views, count: int, streams: bool, device: torch.device | str) -> None:
+        self.count = count
+        pairs = [(i, v) for i in range(len(views.pixels)) for v in range(count)]
+        parts: list[Tensor | None] | None = None
+        for start in range(0, len(pairs), BATCH):
+            chosen = pairs[start : start + BATCH]
+            states = image_states(backbone, views.batch(*zip(*chosen, strict=True)).to(device), streams)
+            if parts is None:
+                size = sum(p[0].nbytes for p in states.parts if p is not None) * len(pairs)
+                parts = [None if p is None else _room(len(pairs), p, size > MEMORY) for p in states.parts]
+            for room, part in zip(parts, states.parts, strict=True):
+                if room is not None and part is not None:
+                    room[start : start + len(chosen)] = part.cpu()
+        assert parts is not None
+        self.states = ImageStates(*parts)
+
+    def batch(self, pictures: Sequence[int], views: Sequence[int]) -> ImageStates:
+        """Return the states of the given view of each picture."""
+        return self.states[torch.tensor(pictures) * self.count + torch.tensor(views)]
+
+
+def _room(rows: int, like: Tensor, on_disk: bool) -> Tensor:
+    shape = (rows, *like.shape[1:])
+    if not on_disk:
+        return torch.empty(shape, dtype=like.dtype)
+    with tempfile.NamedTemporaryFile(prefix="overtone-") as file:  # unlinked at once; the mapping keeps it alive
+        size = torch.Size(shape).numel()
+        return torch.from_file(file.name, shared=True, size=size, dtype=like.dtype).view(shape)

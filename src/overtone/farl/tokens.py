@@ -1,0 +1,79 @@
+"""Representation tokens, and the two cross-attentions by which they read an image's structure and style."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Injection = Literal["by_modality", "by_depth", "plain"]
+INJECTIONS: dict[str, str] = {
+    "by_modality": "enriched tokens into the text encoder, plain tokens into the image encoder (FARL's first author)",
+    "by_depth": "structure tokens into deeper layers, style tokens into shallower ones (FARL's abstract, as the seed tells it)",
+    "plain": "no Fourier streams (MMRL, CVPR 2025)",
+}
+
+
+class RepresentationTokens(nn.Module):
+    """Learnable tokens R (K, d_r) with a linear map into every layer they enter, in both towers (MMRL, arXiv 2503.08497).
+
+    FARL (arXiv 2512.04395) lets R query the phase and the amplitude stream: S = MHA(R, Z_pha), T = MHA(R, Z_amp). The fusion
+    R + W_S S + W_T T is ours; W_S and W_T start at zero, so that training starts from MMRL exactly.
+    """
+
+    def __init__(
+        self, tokens: int, width: int, heads: int, image: tuple[int, int], text: tuple[int, int], injection: Injection
+    ) -> None:
+        """Take (width, layers) of the image and of the text tower."""
+        super().__init__()
+        self.injection = injection
+        self.R = nn.Parameter(0.02 * torch.randn(tokens, width))
+        self.to_image = nn.ModuleList(nn.Linear(width, image[0]) for _ in range(image[1]))
+        self.to_text = nn.ModuleList(nn.Linear(width, text[0]) for _ in range(text[1]))
+        if injection == "plain":
+            return
+        self.query_structure = nn.MultiheadAttention(width, heads, kdim=image[0], vdim=image[0], batch_first=True)
+        self.query_style = nn.MultiheadAttention(width, heads, kdim=image[0], vdim=image[0], batch_first=True)
+        self.W_S, self.W_T = (nn.Linear(width, width, bias=False) for _ in range(2))
+        nn.init.zeros_(self.W_S.weight)
+        nn.init.zeros_(self.W_T.weight)
+
+    def read(
+        self, phase: Float[Tensor, "batch length image_width"], amplitude: Float[Tensor, "batch length image_width"]
+    ) -> tuple[Float[Tensor, "batch K d_r"], Float[Tensor, "batch K d_r"]]:
+        """Return structure tokens S, read from the phase stream, and style tokens T, read from the amplitude stream."""
+        R = self.R.expand(len(phase), -1, -1)
+        S, _ = self.query_structure(R, phase, phase, need_weights=False)
+        T, _ = self.query_style(R, amplitude, amplitude, need_weights=False)
+        return S, T
+
+    @torch.no_grad()
+    def attention(
+        self, phase: Float[Tensor, "batch length image_width"], amplitude: Float[Tensor, "batch length image_width"]
+    ) -> tuple[Float[Tensor, "batch length"], Float[Tensor, "batch length"]]:
+        """Return where the structure and the style tokens look, averaged over tokens and heads; each row sums to 1."""
+        R = self.R.expand(len(phase), -1, -1)
+        _, structure = self.query_structure(R, phase, phase)
+        _, style = self.query_style(R, amplitude, amplitude)
+        return structure.mean(1), style.mean(1)
+
+    def for_image(self, streams: tuple[Tensor, Tensor] | None) -> list[Float[Tensor, "batch K image_width"]]:
+        """Return the tokens that enter each layer of the image tower; `streams` are the S and T of these very images."""
+        if self.injection == "by_modality":
+            streams = None
+        return self._per_layer(self.to_image, streams)
+
+    def for_text(self, streams: tuple[Tensor, Tensor] | None) -> list[Float[Tensor, "1 K text_width"]]:
+        """Return the tokens that enter each layer of the text tower; `streams` are a mean S and T, (1, K, d_r) each."""
+        return self._per_layer(self.to_text, streams)
+
+    def _per_layer(self, maps: Sequence[nn.Module], streams: tuple[Tensor, Tensor] | None) -> list[Tensor]:
+        R = self.R.unsqueeze(0)
+        if streams is None or self.injection == "plain":
+            return [into(R) for into in maps]
+        S, T = self.W_S(streams[0]), self.W_T(streams[1])
+        if self.injection == "by_modality":
+            return [into(R + S + T) for into in maps]
+        shallow = len(maps) // 2
+        return [into(R + (T if layer < shallow else S)) for layer, into in enumerate(maps)]

@@ -1,0 +1,96 @@
+"""Turn a few settings into a transformers Trainer: the loop, resume, precision and the distributed engine are theirs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train; the defaults are MMRL's (arXiv 2503.08497) where it states them."""
+
+    epochs: int = 10
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 5e-4
+    warmup_epochs: float = 1.0
+    seed: int = 0
+    precision: Precision = "fp32"
+    device: str = "cpu"
+
+
+def train(
+    model: torch.nn.Module, data: Dataset, collate: Callable[[list], dict], config: TrainingConfig, out: Path, resume: bool
+) -> list[dict[str, Any]]:
+    """Train `model`, whose forward returns a loss, and return the log: one record a logged step, with its epoch.
+
+    A checkpoint is kept in `out` after every epoch. With `resume`, training goes on from the last one and ends with the same
+    weights as if it had never stopped.
+    """
+    steps = -(-len(data) // config.batch_size)  # type: ignore[arg-type]
+    arguments = TrainingArguments(
+        output_dir=str(out),
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        warmup_steps=int(steps * min(config.warmup_epochs, config.epochs / 2)),
+        lr_scheduler_type="cosine",
+        seed=config.seed,
+        bf16=config.precision == "bf16",
+        use_cpu=config.device == "cpu",
+        save_strategy="epoch",
+        save_total_limit=1,
+        logging_steps=max(1, steps // 5),
+        disable_tqdm=True,
+        report_to="none",
+        remove_unused_columns=False,
+        dataloader_pin_memory=config.device != "cpu",
+    )
+    trainer = Trainer(model=model, args=arguments, train_dataset=data, data_collator=collate, callbacks=[Bar()])
+    for noisy in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(noisy)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(out)) if resume and out.is_dir() else None)
+    return [record for record in trainer.state.log_history if "loss" in record]
+
+
+class Bar(TrainerCallback):
+    """A progress bar on stderr: epoch, loss, learning rate, time left."""
+
+    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the bar where the run starts."""
+        self.progress = Progress(
+            TextColumn("adapting  epoch {task.fields[epoch]:.0f}/{task.fields[epochs]}"),
+            BarColumn(),
+            TextColumn("loss {task.fields[loss]}  rate {task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        fields = {"epoch": 0, "epochs": int(args.num_train_epochs), "loss": "-", "rate": "-"}
+        self.task = self.progress.add_task("", total=state.max_steps, completed=state.global_step, **fields)
+        self.progress.start()
+
+    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Move on."""
+        self.progress.update(self.task, completed=state.global_step, epoch=state.epoch)
+
+    def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        """Show the last loss and learning rate."""
+        if "loss" in logs:
+            self.progress.update(self.task, loss=f"{logs['loss']:.3f}", rate=f"{logs['learning_rate']:.1e}")
+
+    def on_train_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Take the bar away."""
+        self.progress.stop()
