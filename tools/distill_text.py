@@ -27,8 +27,8 @@ LAYERS = (0, 2, 5)  # of the teacher's six
 PIECES = 10_000  # word pieces kept of 30,522
 LENGTH = 32  # word pieces in a text while distilling
 POSITIONS = 64  # the longest text that the student takes
-LEMMAS, GLOSSES = 45_000, 12_000
-EPOCHS, BATCH, RATE, SEED = 1, 96, 3e-4, 0
+LEMMAS, GLOSSES = 60_000, 15_000
+EPOCHS, BATCH, RATE, SEED = 4, 96, 5e-4, 0
 
 
 def wordnet() -> tuple[list[str], list[str]]:

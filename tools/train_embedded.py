@@ -146,7 +146,7 @@ def train(model: nn.Module, pictures: Pictures, epochs: float, batch: int, rate:
     """Train with AdamW and a cosine schedule, by the Trainer."""
     arguments = TrainingArguments(
         output_dir=str(WORK / "embedded-run"), num_train_epochs=epochs, per_device_train_batch_size=batch,
-        learning_rate=rate, weight_decay=0.05, warmup_ratio=0.05, lr_scheduler_type="cosine", max_grad_norm=1.0,
+        learning_rate=rate, weight_decay=0.05, warmup_steps=0.05, lr_scheduler_type="cosine", max_grad_norm=1.0,
         seed=seed, save_strategy="no", logging_steps=20, report_to="none", remove_unused_columns=False,
         dataloader_drop_last=True,
     )  # fmt: skip
@@ -175,6 +175,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=30)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--size", type=int, default=48)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trial", action="store_true")
     options = parser.parse_args()
@@ -192,7 +193,7 @@ def main() -> None:
     print(f"{len(rows)} pictures, {len(pictures.texts)} texts")
     model = build_model(bert)
     started = time.time()
-    train(Pretraining(model, embed_texts(bert, pictures.texts)), pictures, options.epochs, options.batch, options.rate, options.seed)
+    train(Pretraining(model, embed_texts(bert, pictures.texts), options.size), pictures, options.epochs, options.batch, options.rate, options.seed)
     print(f"trained in {(time.time() - started) / 60:.0f} minutes with {torch.get_num_threads()} threads of {os.cpu_count()}")
     if options.trial:
         return validate(model, held_out)

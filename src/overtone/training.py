@@ -9,9 +9,9 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import Dataset
+from overtone.errors import UserError, did_you_mean
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 Precision = Literal["fp32", "bf16"]
 
@@ -58,18 +58,41 @@ def train(
         remove_unused_columns=False,
         dataloader_pin_memory=config.device != "cpu",
     )
-    trainer = Trainer(model=model, args=arguments, train_dataset=data, data_collator=collate, callbacks=[Bar()])
+    bar = Bar()
+    trainer = Trainer(model=model, args=arguments, train_dataset=data, data_collator=collate, callbacks=[bar])
     for noisy in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(noisy)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(out)) if resume and out.is_dir() else None)
+    try:
+        trainer.train(resume_from_checkpoint=_last_checkpoint(out) if resume else None)
+    finally:
+        bar.close()  # on Ctrl-C too: the terminal gets its cursor back
     return [record for record in trainer.state.log_history if "loss" in record]
+
+
+def pick_device(name: str) -> str:
+    """Return the device that `name` stands for; "auto" is the first accelerator there is, else the CPU.
+
+    Raises UserError for one that this machine lacks.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return next(device for device in ("cuda", "mps", "cpu") if there[device])
+    if not there.get(name.split(":")[0], False):
+        found = ", ".join(device for device in there if there[device])
+        raise UserError(f"--device {name}: not on this machine, which has {found}.{did_you_mean(name, there)}")
+    return name
+
+
+def _last_checkpoint(out: Path) -> str | None:
+    """Return the last checkpoint that was written whole: the Trainer writes its own state last."""
+    whole = [path.parent for path in out.glob("checkpoint-*/trainer_state.json")]
+    return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
 
 
 class Bar(TrainerCallback):
     """A progress bar on stderr: epoch, loss, learning rate, time left."""
 
-    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start the bar where the run starts."""
+    def __init__(self) -> None:
         self.progress = Progress(
             TextColumn("adapting  epoch {task.fields[epoch]:.0f}/{task.fields[epochs]}"),
             BarColumn(),
@@ -78,6 +101,13 @@ class Bar(TrainerCallback):
             console=Console(stderr=True),
             transient=True,
         )
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self.progress.stop()
+
+    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the bar where the run starts."""
         fields = {"epoch": 0, "epochs": int(args.num_train_epochs), "loss": "-", "rate": "-"}
         self.task = self.progress.add_task("", total=state.max_steps, completed=state.global_step, **fields)
         self.progress.start()
@@ -91,6 +121,3 @@ class Bar(TrainerCallback):
         if "loss" in logs:
             self.progress.update(self.task, loss=f"{logs['loss']:.3f}", rate=f"{logs['learning_rate']:.1e}")
 
-    def on_train_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        """Take the bar away."""
-        self.progress.stop()

@@ -62,8 +62,13 @@ class ImageSet:
         """Return the pictures of the classes `names`, labelled in that order; UserError for a name that is none."""
         wanted = tuple(dict.fromkeys(names))
         require_classes(wanted, self.classes)
-        label = {self.classes.index(name): new for new, name in enumerate(wanted)}
-        return ImageSet(tuple(replace(r, label=label[r.label]) for r in self.records if r.label in label), wanted)
+        return self.relabelled(wanted)
+
+
+    def relabelled(self, names: Sequence[str]) -> "ImageSet":
+        """Return the pictures whose class is among `names`, labelled in that order; names without pictures may be there."""
+        label = {i: names.index(name) for i, name in enumerate(self.classes) if name in names}
+        return ImageSet(tuple(replace(r, label=label[r.label]) for r in self.records if r.label in label), tuple(names))
 
 
 @dataclass(frozen=True)

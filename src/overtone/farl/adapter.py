@@ -22,13 +22,24 @@ import overtone
 from overtone.data import ImageSet, Record, open_image
 from overtone.errors import UserError
 from overtone.farl.model import FarlConfig, FarlModel
-from overtone.farl.states import BATCH, ImageStates, StateCache, TextStates, Views, image_states, text_states
+from overtone.farl.states import (
+    BATCH,
+    ImageStates,
+    StateCache,
+    TextStates,
+    Views,
+    image_states,
+    text_states,
+    view_states,
+)
 from overtone.files import write_atomically
 from overtone.models.backbone import EMBEDDED, Backbone, load_backbone
 from overtone.training import TrainingConfig, train
 
 WEIGHTS, DESCRIPTION = "adapter.safetensors", "adapter.json"
 FORMAT = 1
+MADE = ("training", "views", "amplitude_mix", "pictures", "versions")  # how an adapter came to be
+FIELDS = ("format", "backbone", "backbone_digest", "preprocessing", "templates", "classes", "method", *MADE)
 VIEWS = 4  # random views of each training picture; their frozen states are computed once
 Picture = Record | Image.Image | str | Path
 
@@ -197,23 +208,29 @@ class Adapter:
         return folder
 
     @classmethod
-    def load(cls, folder: str | Path, model: str | None = None, device: str = "cpu") -> Self:
-        """Read an adapter that `save` wrote, and its backbone (`model` names where that is now, if it moved).
+    def load(cls, folder: str | Path, model: str | Backbone | None = None, device: str = "cpu") -> Self:
+        """Read an adapter that `save` wrote, and its backbone.
 
+        `model` names where that is now, if it moved, or is the backbone itself, as a pair of wrapped towers must be.
         Raises UserError when the folder holds no adapter, or the backbone is not the one it was fitted to.
         """
         described, state = _read(Path(folder))
-        backbone = load_backbone(model or described["backbone"], device)
+        if isinstance(model, Backbone):
+            backbone = model.to(device)
+        else:
+            backbone = load_backbone(model or described["backbone"], device)
         if backbone.digest != described["backbone_digest"]:
             raise UserError(
                 f"{folder}: this adapter was fitted to {described['backbone']!r} with weights "
                 f"{described['backbone_digest'][:12]}, but {backbone.name!r} has {backbone.digest[:12]}. "
                 "Name the right one with --model, or adapt again."
             )
-        farl = FarlModel(backbone, FarlConfig(**described["method"])).to(device)
-        farl.load_state_dict(state)
-        keys = ("training", "views", "amplitude_mix", "pictures", "versions")
-        made = {key: described[key] for key in keys}
+        try:
+            farl = FarlModel(backbone, FarlConfig(**described["method"])).to(device)
+            farl.load_state_dict(state)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise _unreadable(folder, error) from error
+        made = {key: described[key] for key in MADE}
         return cls(backbone, farl.eval(), described["classes"], described["templates"], made)
 
 
@@ -245,7 +262,8 @@ class _States:
     def batch(self, rows: Sequence[int], views: Sequence[int]) -> ImageStates:
         if self.cache is not None:
             return self.cache.batch(rows, views)
-        return image_states(self.backbone, self.views.batch(rows, views).to(self.device), self.streams)
+        passes = [s.parts for s in view_states(self.backbone, self.views, rows, views, self.streams, self.device)]
+        return ImageStates(*(None if part[0] is None else torch.cat(part) for part in zip(*passes, strict=True)))
 
 
 class _Rows(Dataset):
@@ -298,7 +316,17 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         what = "is no folder" if not folder.is_dir() else f"holds no {DESCRIPTION}"
         raise UserError(f"{folder} {what}. Name the folder that `overtone adapt` wrote (its --out).")
     try:
-        described = json.loads((folder / DESCRIPTION).read_text())
-        return described, load_file(folder / WEIGHTS)
+        described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        state = load_file(folder / WEIGHTS)
     except (ValueError, OSError, SafetensorError) as error:
-        raise UserError(f"{folder}: the adapter cannot be read ({error}). Adapt again, or copy it again whole.") from error
+        raise _unreadable(folder, error) from error
+    missing = [name for name in FIELDS if not isinstance(described, dict) or name not in described]
+    if missing:
+        raise _unreadable(folder, f"{DESCRIPTION} lacks {missing[0]!r}")
+    if described["format"] != FORMAT:
+        raise UserError(f"{folder}: adapter format {described['format']}, this Overtone reads {FORMAT}. Upgrade Overtone.")
+    return described, state
+
+
+def _unreadable(folder: str | Path, reason: object) -> UserError:
+    return UserError(f"{folder}: the adapter cannot be read ({reason}). Adapt again, or copy it again whole.")

@@ -1,5 +1,6 @@
 """The trainable part of FARL around a frozen backbone, and its loss."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 
 from overtone.farl.injection import encode_with_tokens, first_layer
 from overtone.farl.states import ImageStates, TextStates
-from overtone.farl.tokens import Injection, RepresentationTokens
+from overtone.farl.tokens import INJECTIONS, Injection, RepresentationTokens
 from overtone.models.backbone import Backbone
 
 
@@ -26,8 +27,14 @@ class FarlConfig:
 
     def __post_init__(self) -> None:
         """Raise ValueError for a setting out of range."""
+        if self.injection not in INJECTIONS:
+            raise ValueError(f"injection must be one of {', '.join(INJECTIONS)}, got {self.injection!r}")
+        if min(self.tokens, self.width, self.heads) < 1:
+            raise ValueError(f"tokens, width and heads must be 1 or more, got {self.tokens}, {self.width}, {self.heads}")
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha must lie in [0, 1], got {self.alpha}")
+        if not 0 <= self.consistency < math.inf:
+            raise ValueError(f"consistency must be 0 or more, got {self.consistency}")
         if self.width % self.heads:
             raise ValueError(f"width must be a multiple of heads, got {self.width} and {self.heads}")
 

@@ -1,7 +1,8 @@
 """What the frozen, token-free part of a backbone makes of pictures and texts: computed once, then trained on."""
 
+import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import kornia.augmentation as augment
@@ -28,7 +29,7 @@ class ImageStates:
     phase: Float[Tensor, "batch length width"] | None = None
     amplitude: Float[Tensor, "batch length width"] | None = None
 
-    def __getitem__(self, rows: Tensor) -> "ImageStates":
+    def __getitem__(self, rows: Tensor | slice) -> "ImageStates":
         return ImageStates(*(None if t is None else t[rows] for t in self.parts))
 
     def __len__(self) -> int:
@@ -117,7 +118,7 @@ class Views:
     def one(self, picture: int, view: int) -> Float[Tensor, "3 h w"]:
         """Return one view; its random draws depend on the seed, the picture and the view alone."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(hash((self.seed, picture, view)))
+            torch.default_generator.manual_seed(hash((self.seed, picture, view)))  # not that of any accelerator
             x = self.pixels[picture : picture + 1]
             crop = augment.RandomResizedCrop(tuple(x.shape[-2:]), scale=CROP)
             x = augment.RandomHorizontalFlip()(crop(x))
@@ -127,22 +128,42 @@ class Views:
             return x[0]
 
 
+def view_states(
+    backbone: Backbone,
+    views: Views,
+    pictures: Sequence[int],
+    numbers: Sequence[int],
+    streams: bool,
+    device: torch.device | str,
+) -> Iterator[ImageStates]:
+    """Yield the states of views in passes of BATCH, the last one filled up.
+
+    How a row rounds depends on the shape it is computed in. With one shape, a view's states are the same, bit for bit,
+    whatever it is batched with.
+    """
+    for start in range(0, len(pictures), BATCH):
+        pixels = views.batch(pictures[start : start + BATCH], numbers[start : start + BATCH])
+        filled = torch.cat([pixels, pixels[-1:].expand(BATCH - len(pixels), -1, -1, -1)])
+        yield image_states(backbone, filled.to(device), streams)[: len(pixels)]
+
+
 class StateCache:
     """The states of every view of every picture, filled once; in memory, or in a mapped file when they would not fit."""
 
     def __init__(self, backbone: Backbone, views: Views, count: int, streams: bool, device: torch.device | str) -> None:
         self.count = count
-        pairs = [(i, v) for i in range(len(views.pixels)) for v in range(count)]
+        rows = len(views.pixels) * count
+        pictures, numbers = [i // count for i in range(rows)], [i % count for i in range(rows)]
         parts: list[Tensor | None] | None = None
-        for start in range(0, len(pairs), BATCH):
-            chosen = pairs[start : start + BATCH]
-            states = image_states(backbone, views.batch(*zip(*chosen, strict=True)).to(device), streams)
+        start = 0
+        for states in view_states(backbone, views, pictures, numbers, streams, device):
             if parts is None:
-                size = sum(p[0].nbytes for p in states.parts if p is not None) * len(pairs)
-                parts = [None if p is None else _room(len(pairs), p, size > MEMORY) for p in states.parts]
+                size = sum(p[0].nbytes for p in states.parts if p is not None) * rows
+                parts = [None if p is None else _room(rows, p, size > MEMORY) for p in states.parts]
             for room, part in zip(parts, states.parts, strict=True):
                 if room is not None and part is not None:
-                    room[start : start + len(chosen)] = part.cpu()
+                    room[start : start + len(part)] = part.cpu()
+            start += len(states)
         assert parts is not None
         self.states = ImageStates(*parts)
 
@@ -157,4 +178,6 @@ def _room(rows: int, like: Tensor, on_disk: bool) -> Tensor:
         return torch.empty(shape, dtype=like.dtype)
     with tempfile.NamedTemporaryFile(prefix="overtone-") as file:  # unlinked at once; the mapping keeps it alive
         size = torch.Size(shape).numel()
+        if hasattr(os, "posix_fallocate"):  # a full disk is an OSError here; while writing to the mapping, a crash
+            os.posix_fallocate(file.fileno(), 0, max(1, size * like.element_size()))
         return torch.from_file(file.name, shared=True, size=size, dtype=like.dtype).view(shape)

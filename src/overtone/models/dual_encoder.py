@@ -94,7 +94,7 @@ class ImageEncoder(Tower):
     def embed(self, inputs: Float[Tensor, "batch 3 h w"]) -> tuple[Float[Tensor, "batch length width"], None]:
         """Return a class token and one token for every 8 x 8 pixels, with their positions."""
         patches = self.patches(self.stem(inputs))
-        where = self.position_map(self.positions(grid(*patches.shape[-2:]).to(patches)))
+        where = self.position_map(self.positions(grid(*patches.shape[-2:]).to(self.positions.frequencies)))
         tokens = patches.flatten(2).transpose(1, 2) + where
         return torch.cat([self.cls.expand(len(tokens), 1, -1), tokens], dim=1), None
 

@@ -34,7 +34,8 @@ class FourierFeatures(nn.Module):
 
     def forward(self, v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch out_dim"]:
         """Encode coordinates."""
-        phase = 2 * math.pi * v @ self.frequencies.T
+        with torch.autocast(v.device.type, enabled=False):  # in half precision nothing would be left of the phase
+            phase = 2 * math.pi * v @ self.frequencies.T
         return torch.cat([phase.cos(), phase.sin()], dim=-1)
 
 

@@ -6,6 +6,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from overtone.data import Skipped
+
 Verdict = Literal["helped", "hurt", "cannot tell"]
 
 
@@ -83,14 +85,6 @@ class Choice:
     what: str
     value: str
     how: str
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """An input that could not be used, and why."""
-
-    source: str
-    reason: str
 
 
 @dataclass

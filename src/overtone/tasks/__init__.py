@@ -1,0 +1,16 @@
+"""What a user asks for: one verb a file, a config beside the function that takes it. Heavy rooms load when a verb runs."""
+
+from overtone.tasks.adapt import AdaptConfig, AdaptResult, adapt
+from overtone.tasks.evaluate import EvaluateConfig, evaluate
+from overtone.tasks.predict import PredictConfig, Prediction, predict
+
+__all__ = [
+    "AdaptConfig",
+    "AdaptResult",
+    "EvaluateConfig",
+    "PredictConfig",
+    "Prediction",
+    "adapt",
+    "evaluate",
+    "predict",
+]
