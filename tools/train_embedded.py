@@ -79,9 +79,9 @@ class Augmentation(nn.Module):
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
-        self.move = augment.RandomAffine(15, (0.1, 0.1), (0.7, 1.1), p=0.8)
-        self.colour = augment.ColorJitter(0.3, 0.3, 0.4, 0.08, p=0.8)
-        self.grey = augment.RandomGrayscale(p=0.15)
+        self.move = augment.RandomAffine(10, (0.1, 0.1), (0.75, 1.1), p=0.7)
+        self.colour = augment.ColorJitter(0.3, 0.3, 0.4, 0.06, p=0.7)
+        self.grey = augment.RandomGrayscale(p=0.1)
 
     def forward(self, pixels: Tensor, flip: Tensor) -> Tensor:
         """Return augmented RGB in [0, 1] of RGBA bytes."""
@@ -92,7 +92,7 @@ class Augmentation(nn.Module):
         rgb = rgba[:, :3] * rgba[:, 3:] + background * (1 - rgba[:, 3:])
         rgb = self.grey(self.colour(rgb.clamp(0, 1)))
         rgb = interpolate(rgb, self.size, mode="bilinear", antialias=True) if self.size != rgb.shape[-1] else rgb
-        share = torch.rand(len(rgb)) * (torch.rand(len(rgb)) < 0.3)
+        share = torch.rand(len(rgb)) * (torch.rand(len(rgb)) < 0.2)
         return amplitude_mix(rgb, rgb.roll(1, 0), share).clamp(0, 1)
 
 
@@ -172,9 +172,9 @@ def validate(model: DualEncoder, rows: list[dict]) -> None:
 def main() -> None:
     """Train and save; with --trial, hold out a tenth of the pretrain concepts and only print how they fare."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=float, default=30)
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--epochs", type=float, default=20)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--size", type=int, default=48)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trial", action="store_true")

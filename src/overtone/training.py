@@ -1,4 +1,4 @@
-"""Turn a few settings into a transformers Trainer: the loop, resume, precision and the distributed engine are theirs."""
+"""Turn a few settings into a transformers Trainer: the loop, resume, precision and distribution are theirs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,9 +9,10 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import Dataset
-from overtone.errors import UserError, did_you_mean
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from overtone.errors import UserError, did_you_mean
 
 Precision = Literal["fp32", "bf16"]
 
@@ -31,12 +32,17 @@ class TrainingConfig:
 
 
 def train(
-    model: torch.nn.Module, data: Dataset, collate: Callable[[list], dict], config: TrainingConfig, out: Path, resume: bool
+    model: torch.nn.Module,
+    data: Dataset,
+    collate: Callable[[list], dict],
+    config: TrainingConfig,
+    out: Path,
+    resume: bool,
 ) -> list[dict[str, Any]]:
     """Train `model`, whose forward returns a loss, and return the log: one record a logged step, with its epoch.
 
-    A checkpoint is kept in `out` after every epoch. With `resume`, training goes on from the last one and ends with the same
-    weights as if it had never stopped.
+    A checkpoint is kept in `out` after every epoch. With `resume`, training goes on from the last one and ends with the
+    same weights as if it had never stopped.
     """
     steps = -(-len(data) // config.batch_size)  # type: ignore[arg-type]
     arguments = TrainingArguments(
@@ -93,13 +99,15 @@ class Bar(TrainerCallback):
     """A progress bar on stderr: epoch, loss, learning rate, time left."""
 
     def __init__(self) -> None:
+        console = Console(stderr=True)
         self.progress = Progress(
             TextColumn("adapting  epoch {task.fields[epoch]:.0f}/{task.fields[epochs]}"),
             BarColumn(),
             TextColumn("loss {task.fields[loss]}  rate {task.fields[rate]}"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
 
     def close(self) -> None:
@@ -108,16 +116,17 @@ class Bar(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the bar where the run starts."""
-        fields = {"epoch": 0, "epochs": int(args.num_train_epochs), "loss": "-", "rate": "-"}
-        self.task = self.progress.add_task("", total=state.max_steps, completed=state.global_step, **fields)
+        epochs = int(args.num_train_epochs)
+        self.task = self.progress.add_task("", total=state.max_steps, epoch=0, epochs=epochs, loss="-", rate="-")
+        self.progress.update(self.task, completed=state.global_step)
         self.progress.start()
 
     def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Move on."""
         self.progress.update(self.task, completed=state.global_step, epoch=state.epoch)
 
-    def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+    def on_log(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Show the last loss and learning rate."""
+        logs = kwargs["logs"]
         if "loss" in logs:
             self.progress.update(self.task, loss=f"{logs['loss']:.3f}", rate=f"{logs['learning_rate']:.1e}")
-

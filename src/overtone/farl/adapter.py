@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 import transformers
@@ -15,7 +15,6 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 from torch.utils.data import Dataset
 
 import overtone
@@ -68,7 +67,12 @@ class Adapter:
     """
 
     def __init__(
-        self, backbone: Backbone, model: FarlModel, classes: Sequence[str], templates: Sequence[str], made: dict[str, Any]
+        self,
+        backbone: Backbone,
+        model: FarlModel,
+        classes: Sequence[str],
+        templates: Sequence[str],
+        made: dict[str, Any],
     ) -> None:
         self.backbone, self.model = backbone, model
         self.classes, self.templates = tuple(classes), tuple(templates)
@@ -93,11 +97,11 @@ class Adapter:
         checkpoints: Path | None = None,
         resume: bool = False,
         cached: bool = True,
-    ) -> Self:
+    ) -> "Adapter":
         """Adapt a backbone to the pictures and classes of `train_set`.
 
-        With `checkpoints`, an interrupted run goes on from there when `resume` is set. `cached=False` computes the frozen
-        states anew at every step: the same result, slowly.
+        With `checkpoints`, an interrupted run goes on from there when `resume` is set. `cached=False` computes the
+        frozen states anew at every step: the same result, slowly.
         """
         method, training = method or FarlConfig(), training or TrainingConfig()
         if isinstance(backbone, str):
@@ -108,7 +112,9 @@ class Adapter:
             torch.manual_seed(training.seed)
             model = FarlModel(backbone, method).to(training.device)
         pixels = torch.stack([backbone.pixels(record.open()) for record in train_set.records])
-        source = _States(backbone, Views(pixels, training.seed, amplitude_mix), model.uses_streams, training.device, cached)
+        source = _States(
+            backbone, Views(pixels, training.seed, amplitude_mix), model.uses_streams, training.device, cached
+        )
         texts = text_states(backbone, train_set.classes, templates, training.device)
         labels = torch.tensor(train_set.labels)
 
@@ -174,7 +180,7 @@ class Adapter:
     def predict(
         self, images: Iterable[Picture], classes: Sequence[str] | None = None
     ) -> Float[Tensor, "images classes"]:
-        """Return probabilities for pictures, over the classes adapted to or over `classes`, which may be names never seen."""
+        """Return probabilities for pictures, over the classes adapted to or over any names, never seen ones too."""
         return self.probabilities(self.encode_images(images), classes)
 
     def embed_images(self, images: Iterable[Picture]) -> Float[Tensor, "images features"]:
@@ -208,7 +214,7 @@ class Adapter:
         return folder
 
     @classmethod
-    def load(cls, folder: str | Path, model: str | Backbone | None = None, device: str = "cpu") -> Self:
+    def load(cls, folder: str | Path, model: str | Backbone | None = None, device: str = "cpu") -> "Adapter":
         """Read an adapter that `save` wrote, and its backbone.
 
         `model` names where that is now, if it moved, or is the backbone itself, as a pair of wrapped towers must be.
@@ -262,8 +268,7 @@ class _States:
     def batch(self, rows: Sequence[int], views: Sequence[int]) -> ImageStates:
         if self.cache is not None:
             return self.cache.batch(rows, views)
-        passes = [s.parts for s in view_states(self.backbone, self.views, rows, views, self.streams, self.device)]
-        return ImageStates(*(None if part[0] is None else torch.cat(part) for part in zip(*passes, strict=True)))
+        return ImageStates.joined(view_states(self.backbone, self.views, rows, views, self.streams, self.device))
 
 
 class _Rows(Dataset):
@@ -324,7 +329,9 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if missing:
         raise _unreadable(folder, f"{DESCRIPTION} lacks {missing[0]!r}")
     if described["format"] != FORMAT:
-        raise UserError(f"{folder}: adapter format {described['format']}, this Overtone reads {FORMAT}. Upgrade Overtone.")
+        raise UserError(
+            f"{folder}: adapter format {described['format']}, this Overtone reads {FORMAT}. Upgrade Overtone."
+        )
     return described, state
 
 

@@ -10,7 +10,7 @@ from overtone.models.tower import Tower
 
 
 def first_layer(depth: int) -> int:
-    """Return the first block that tokens enter: the sixth of twelve as published (MMRL), in proportion for other depths."""
+    """Return the first block that tokens enter: the sixth of twelve as published (MMRL), in proportion elsewhere."""
     return (depth - 1) // 2
 
 
@@ -22,14 +22,13 @@ def encode_with_tokens(
 ) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch K width"]]:
     """Return the pooled embedding and the last state of the inserted tokens.
 
-    `tokens` are the tower's states before its last `len(inserted)` blocks. The inserted tokens stand right after the leading
-    special token and are *replaced*, not propagated, at every later layer (MMRL, section 3.2).
+    `tokens` are the tower's states before its last `len(inserted)` blocks. The inserted tokens stand right after the
+    leading special token and are *replaced*, not propagated, at every later layer (MMRL, section 3.2).
     """
     lead, K = tower.leading, inserted[0].shape[1]
     head, rest = tokens[:, :lead], tokens[:, lead:]
-    if mask is None:
-        longer = None
-    else:
+    longer = mask
+    if mask is not None:
         longer = torch.cat([mask[:, :lead], mask.new_ones(len(mask), K), mask[:, lead:]], dim=1)
     states = tokens
     for layer, new in enumerate(inserted, start=tower.depth - len(inserted)):

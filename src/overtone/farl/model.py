@@ -30,7 +30,9 @@ class FarlConfig:
         if self.injection not in INJECTIONS:
             raise ValueError(f"injection must be one of {', '.join(INJECTIONS)}, got {self.injection!r}")
         if min(self.tokens, self.width, self.heads) < 1:
-            raise ValueError(f"tokens, width and heads must be 1 or more, got {self.tokens}, {self.width}, {self.heads}")
+            raise ValueError(
+                f"tokens, width and heads must be 1 or more, got {self.tokens}, {self.width}, {self.heads}"
+            )
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha must lie in [0, 1], got {self.alpha}")
         if not 0 <= self.consistency < math.inf:
@@ -40,7 +42,7 @@ class FarlConfig:
 
 
 class FarlModel(nn.Module):
-    """Representation tokens, the token-feature head and the mean streams; the backbone is held but is no part of its state."""
+    """Representation tokens, the token-feature head and the mean streams; the backbone is no part of its state."""
 
     mean_structure: Tensor
     mean_style: Tensor
@@ -77,7 +79,7 @@ class FarlModel(nn.Module):
 
     def read(self, states: ImageStates) -> tuple[Tensor, Tensor] | None:
         """Return the structure and style tokens of these images, or None without Fourier streams."""
-        if states.phase is None or states.amplitude is None:
+        if not self.uses_streams or states.phase is None or states.amplitude is None:
             return None
         return self.tokens.read(states.phase, states.amplitude)
 
@@ -109,7 +111,7 @@ class FarlModel(nn.Module):
         """
         streams = self.read(images)
         f_c, f_r = self.image_features(images, streams)
-        mean = None if streams is None else tuple(s.mean(dim=0, keepdim=True) for s in streams)
+        mean = None if streams is None else (streams[0].mean(0, keepdim=True), streams[1].mean(0, keepdim=True))
         w = self.text_features(texts, mean)
         scale, a, consistency = self.backbone.logit_scale, self.config.alpha, self.config.consistency
         loss_c, loss_r = (cross_entropy(scale * f @ w.T, labels) for f in (f_c, f_r))
@@ -119,7 +121,7 @@ class FarlModel(nn.Module):
     def logits(
         self, f_c: Tensor, f_r: Tensor, w: Float[Tensor, "classes features"], seen: bool
     ) -> Float[Tensor, "batch classes"]:
-        """Return a logits_c + (1 - a) logits_r for seen classes, and the class logits alone when any class is unseen (MMRL)."""
+        """Return a logits_c + (1 - a) logits_r for seen classes, the class logits alone if any is unseen (MMRL)."""
         scale, a = self.backbone.logit_scale, self.config.alpha
         logits_c = scale * f_c @ w.T
         return a * logits_c + (1 - a) * scale * f_r @ w.T if seen else logits_c

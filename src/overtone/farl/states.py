@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import kornia.augmentation as augment
@@ -30,19 +30,24 @@ class ImageStates:
     amplitude: Float[Tensor, "batch length width"] | None = None
 
     def __getitem__(self, rows: Tensor | slice) -> "ImageStates":
-        return ImageStates(*(None if t is None else t[rows] for t in self.parts))
+        return ImageStates(*(t[rows] for t in self.tensors))
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     @property
-    def parts(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """The tensors, in the order of the fields."""
-        return self.tokens, self.frozen, self.phase, self.amplitude
+    def tensors(self) -> list[Tensor]:
+        """The tensors that are there, in the order of the fields."""
+        return [t for t in (self.tokens, self.frozen, self.phase, self.amplitude) if t is not None]
 
     def to(self, device: torch.device | str) -> "ImageStates":
         """Move all tensors."""
-        return ImageStates(*(None if t is None else t.to(device) for t in self.parts))
+        return ImageStates(*(t.to(device) for t in self.tensors))
+
+    @staticmethod
+    def joined(batches: Iterable["ImageStates"]) -> "ImageStates":
+        """Return one batch of several."""
+        return ImageStates(*(torch.cat(parts) for parts in zip(*(batch.tensors for batch in batches), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -92,15 +97,18 @@ def text_states(
     """Run every name in every template up to the first injected block."""
     tower, first = backbone.text, first_layer(backbone.text.depth)
     ids = backbone.tokenize([template.format(name) for name in names for template in templates]).to(device)
-    tokens, masks, frozen = [], [], []
+    tokens: list[Tensor] = []
+    masks: list[Tensor] = []
+    frozen: list[Tensor] = []
     for batch in ids.split(BATCH):
         embedded, mask = tower.embed(batch)
         states = tower.blocks(embedded, mask, 0, first)
         tokens.append(states)
-        masks.append(mask)
+        if mask is not None:
+            masks.append(mask)
         frozen.append(normalize(tower.pool(tower.blocks(states, mask, first), mask), dim=-1))
-    mask = None if masks[0] is None else torch.cat(masks)
-    return TextStates(torch.cat(tokens), mask, mean_over_templates(torch.cat(frozen), len(templates)), len(templates))
+    w = mean_over_templates(torch.cat(frozen), len(templates))
+    return TextStates(torch.cat(tokens), torch.cat(masks) if masks else None, w, len(templates))
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,7 @@ class Views:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(hash((self.seed, picture, view)))  # not that of any accelerator
             x = self.pixels[picture : picture + 1]
-            crop = augment.RandomResizedCrop(tuple(x.shape[-2:]), scale=CROP)
+            crop = augment.RandomResizedCrop((x.shape[-2], x.shape[-1]), scale=CROP)
             x = augment.RandomHorizontalFlip()(crop(x))
             if self.amplitude:
                 other = self.pixels[torch.randint(len(self.pixels), (1,))]
@@ -148,24 +156,22 @@ def view_states(
 
 
 class StateCache:
-    """The states of every view of every picture, filled once; in memory, or in a mapped file when they would not fit."""
+    """The states of every view of every picture, filled once; in memory, or in a mapped file if they would not fit."""
 
     def __init__(self, backbone: Backbone, views: Views, count: int, streams: bool, device: torch.device | str) -> None:
         self.count = count
         rows = len(views.pixels) * count
         pictures, numbers = [i // count for i in range(rows)], [i % count for i in range(rows)]
-        parts: list[Tensor | None] | None = None
+        rooms: list[Tensor] = []
         start = 0
         for states in view_states(backbone, views, pictures, numbers, streams, device):
-            if parts is None:
-                size = sum(p[0].nbytes for p in states.parts if p is not None) * rows
-                parts = [None if p is None else _room(rows, p, size > MEMORY) for p in states.parts]
-            for room, part in zip(parts, states.parts, strict=True):
-                if room is not None and part is not None:
-                    room[start : start + len(part)] = part.cpu()
+            if not rooms:
+                on_disk = rows * sum(t[0].nbytes for t in states.tensors) > MEMORY
+                rooms = [_room(rows, t, on_disk) for t in states.tensors]
+            for room, part in zip(rooms, states.tensors, strict=True):
+                room[start : start + len(part)] = part.cpu()
             start += len(states)
-        assert parts is not None
-        self.states = ImageStates(*parts)
+        self.states = ImageStates(*rooms)
 
     def batch(self, pictures: Sequence[int], views: Sequence[int]) -> ImageStates:
         """Return the states of the given view of each picture."""

@@ -1,25 +1,26 @@
 """Representation tokens, and the two cross-attentions by which they read an image's structure and style."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 Injection = Literal["by_modality", "by_depth", "plain"]
 INJECTIONS: dict[str, str] = {
     "by_modality": "enriched tokens into the text encoder, plain tokens into the image encoder (FARL's first author)",
-    "by_depth": "structure tokens into deeper layers, style tokens into shallower ones (FARL's abstract, as the seed tells it)",
+    "by_depth": "structure tokens into deeper layers, style tokens into shallower ones (FARL's abstract, by the seed)",
     "plain": "no Fourier streams (MMRL, CVPR 2025)",
 }
 
 
 class RepresentationTokens(nn.Module):
-    """Learnable tokens R (K, d_r) with a linear map into every layer they enter, in both towers (MMRL, arXiv 2503.08497).
+    """Learnable tokens R (K, d_r), with a linear map into every layer that they enter (MMRL, arXiv 2503.08497).
 
-    FARL (arXiv 2512.04395) lets R query the phase and the amplitude stream: S = MHA(R, Z_pha), T = MHA(R, Z_amp). The fusion
-    R + W_S S + W_T T is ours; W_S and W_T start at zero, so that training starts from MMRL exactly.
+    FARL (arXiv 2512.04395) lets R query the phase and the amplitude stream: S = MHA(R, Z_pha), T = MHA(R, Z_amp). The
+    fusion R + W_S S + W_T T is ours; W_S and W_T start at zero, so that training starts from MMRL exactly.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class RepresentationTokens(nn.Module):
         return structure.mean(1), style.mean(1)
 
     def for_image(self, streams: tuple[Tensor, Tensor] | None) -> list[Float[Tensor, "batch K image_width"]]:
-        """Return the tokens that enter each layer of the image tower; `streams` are the S and T of these very images."""
+        """Return the tokens that enter each layer of the image tower; `streams` are S and T of these very images."""
         if self.injection == "by_modality":
             streams = None
         return self._per_layer(self.to_image, streams)
@@ -68,12 +69,15 @@ class RepresentationTokens(nn.Module):
         """Return the tokens that enter each layer of the text tower; `streams` are a mean S and T, (1, K, d_r) each."""
         return self._per_layer(self.to_text, streams)
 
-    def _per_layer(self, maps: Sequence[nn.Module], streams: tuple[Tensor, Tensor] | None) -> list[Tensor]:
-        R = self.R.unsqueeze(0)
+    def _per_layer(self, maps: Iterable[nn.Module], streams: tuple[Tensor, Tensor] | None) -> list[Tensor]:
+        layers = [cast(nn.Linear, into) for into in maps]
+        plain = [into(self.R.unsqueeze(0)) for into in layers]
         if streams is None or self.injection == "plain":
-            return [into(R) for into in maps]
+            return plain
         S, T = self.W_S(streams[0]), self.W_T(streams[1])
-        if self.injection == "by_modality":
-            return [into(R + S + T) for into in maps]
-        shallow = len(maps) // 2
-        return [into(R + (T if layer < shallow else S)) for layer, into in enumerate(maps)]
+        shallow = len(layers) // 2
+        read = (
+            [S + T] * len(layers) if self.injection == "by_modality" else [T] * shallow + [S] * (len(layers) - shallow)
+        )
+        # into(R + x) as into(R) + W x: with x = 0 that is into(R) to the last bit, however many pictures x is for
+        return [tokens + linear(x, into.weight) for tokens, x, into in zip(plain, read, layers, strict=True)]

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from PIL import Image, ImageOps
 from torch import Tensor, nn
-from torch.nn.functional import gelu, normalize
+from torch.nn.functional import normalize, relu
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -34,10 +34,10 @@ class DualEncoderConfig(PreTrainedConfig):
 
     def __init__(
         self,
-        image_size: int = 64,
-        stem: tuple[int, int] = (32, 96),
+        image_size: int = 48,
+        stem: Sequence[int] = (32, 128),
         width: int = 192,
-        depth: int = 5,
+        depth: int = 4,
         heads: int = 6,
         position_std: float = 2.0,
         text: dict[str, Any] | None = None,
@@ -56,19 +56,23 @@ class DualEncoderConfig(PreTrainedConfig):
 
 
 class ConvBlock(nn.Module):
-    """Halve the resolution and refine: a strided 3 x 3 convolution, then a residual pair of them (He et al. 2016)."""
+    """A 3 x 3 convolution, strided to change resolution, then a residual pair of them (He et al. 2016)."""
 
-    def __init__(self, channels: int, out_channels: int) -> None:
+    def __init__(self, channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
-        self.down = nn.Conv2d(channels, out_channels, 3, stride=2, padding=1)
-        self.norms = nn.ModuleList(nn.GroupNorm(8, out_channels) for _ in range(3))
-        self.convs = nn.ModuleList(nn.Conv2d(out_channels, out_channels, 3, padding=1) for _ in range(2))
+        self.enter = convolution(channels, out_channels, stride)
+        self.first, self.second = (convolution(out_channels, out_channels) for _ in range(2))
 
-    def forward(self, x: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch out_channels half_h half_w"]:
-        """Return the refined map at half the resolution."""
-        x = gelu(self.norms[0](self.down(x)))
-        refined = self.norms[2](self.convs[1](gelu(self.norms[1](self.convs[0](x)))))
-        return gelu(x + refined)
+    def forward(self, x: Float[Tensor, "batch channels _ _"]) -> Float[Tensor, "batch out_channels _ _"]:
+        """Return the refined map."""
+        x = relu(self.enter(x))
+        return relu(x + self.second(relu(self.first(x))))
+
+
+def convolution(channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+    """Return a 3 x 3 convolution with batch normalisation."""
+    layer = nn.Conv2d(channels, out_channels, 3, stride=stride, padding=1, bias=False)
+    return nn.Sequential(layer, nn.BatchNorm2d(out_channels))
 
 
 class ImageEncoder(Tower):
@@ -81,9 +85,13 @@ class ImageEncoder(Tower):
         self.depth, self.width, self.features = config.depth, config.width, config.features
         thin, wide = config.stem
         self.stem = nn.Sequential(
-            nn.Conv2d(3, thin, 3, stride=2, padding=1), nn.GroupNorm(8, thin), nn.GELU(), ConvBlock(thin, wide)
+            convolution(3, thin, stride=2),
+            nn.ReLU(),
+            convolution(thin, 2 * thin),
+            nn.ReLU(),
+            ConvBlock(2 * thin, wide, stride=2),
+            ConvBlock(wide, config.width, stride=2),
         )
-        self.patches = nn.Conv2d(wide, config.width, 3, stride=2, padding=1)
         self.positions = FourierFeatures.random(2, config.width // 2, config.position_std)
         self.position_map = nn.Linear(self.positions.out_dim, config.width)
         self.cls = nn.Parameter(torch.zeros(config.width))
@@ -92,11 +100,11 @@ class ImageEncoder(Tower):
         self.projection = nn.Linear(config.width, config.features, bias=False)
 
     def embed(self, inputs: Float[Tensor, "batch 3 h w"]) -> tuple[Float[Tensor, "batch length width"], None]:
-        """Return a class token and one token for every 8 x 8 pixels, with their positions."""
-        patches = self.patches(self.stem(inputs))
+        """Return a class token, which starts as the mean patch, and a token for every 8 x 8 pixels, with positions."""
+        patches = self.stem(inputs)
         where = self.position_map(self.positions(grid(*patches.shape[-2:]).to(self.positions.frequencies)))
         tokens = patches.flatten(2).transpose(1, 2) + where
-        return torch.cat([self.cls.expand(len(tokens), 1, -1), tokens], dim=1), None
+        return torch.cat([self.cls + tokens.mean(dim=1, keepdim=True), tokens], dim=1), None
 
     def blocks(
         self,
@@ -138,7 +146,7 @@ class TextEncoder(Tower):
         self, inputs: Int[Tensor, "batch length"]
     ) -> tuple[Float[Tensor, "batch length width"], Bool[Tensor, "batch length"]]:
         """Return the embedded word pieces, and which are real."""
-        return self.bert.embeddings(inputs), inputs != self.bert.config.pad_token_id
+        return self.bert.embeddings(inputs), inputs.ne(self.bert.config.pad_token_id or 0)
 
     def blocks(
         self,

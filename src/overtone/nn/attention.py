@@ -6,7 +6,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 
 class AttentionBlock(nn.Module):
-    """A pre-norm transformer block: x + attention(norm x), then x + feed-forward(norm x), ratio 4 (Dosovitskiy et al. 2021)."""
+    """A pre-norm transformer block: x + attention(norm x), then x + feed-forward(norm x) (Dosovitskiy et al. 2021)."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()

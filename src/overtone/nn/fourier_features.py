@@ -1,7 +1,6 @@
 """Fourier features: coordinates enter a network without losing detail."""
 
 import math
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -9,10 +8,10 @@ from torch import Tensor, nn
 
 
 class FourierFeatures(nn.Module):
-    """Map coordinates v to gamma(v) = [cos 2 pi b_j.v, sin 2 pi b_j.v], j = 1..m (Tancik et al. 2020, eq. 5 with a_j = 1).
+    """Map coordinates v to gamma(v) = [cos 2 pi b_j.v, sin 2 pi b_j.v], j = 1..m (Tancik et al. 2020, eq. 5, a_j = 1).
 
-    The frequencies b (features, d), in cycles per unit of v, are a saved buffer. On a grid of n samples a unit, frequencies
-    above n / 2 alias.
+    The frequencies b (features, d), in cycles per unit of v, are a saved buffer. On a grid of n samples a unit,
+    frequencies above n / 2 alias.
     """
 
     frequencies: Tensor
@@ -22,8 +21,8 @@ class FourierFeatures(nn.Module):
         self.register_buffer("frequencies", frequencies)
 
     @classmethod
-    def random(cls, d: int, features: int, std: float, seed: int = 0) -> Self:
-        """Draw `features` frequencies once from a Gaussian of deviation `std` (cycles per unit), the same for a seed."""
+    def random(cls, d: int, features: int, std: float, seed: int = 0) -> "FourierFeatures":
+        """Draw `features` frequencies from a Gaussian of deviation `std` (cycles per unit), the same for a seed."""
         generator = torch.Generator().manual_seed(seed)
         return cls(std * torch.randn(features, d, generator=generator))
 

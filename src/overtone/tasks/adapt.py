@@ -2,24 +2,28 @@
 
 import dataclasses
 import json
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from overtone import __version__
 from overtone.errors import UserError
 from overtone.files import write_atomically
+from overtone.tasks.folders import writable
 from overtone.tasks.names import read_names, read_templates
 
 if TYPE_CHECKING:
     from overtone.data import Splits
     from overtone.farl import Adapter
+    from overtone.models.backbone import Backbone
     from overtone.report import AdaptReport, Choice
 
 Injection = Literal["by_modality", "by_depth", "plain"]
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, SETTINGS = "checkpoints", "config.json"
 INJECTION_REASON = "default"
 CONSISTENCY_REASON = "default"
 
@@ -34,7 +38,7 @@ class AdaptConfig:
     """`embedded`, a local directory, or a hub id such as openai/clip-vit-base-patch16 (downloads it)."""
     out: Annotated[str, arg(aliases=["-o"])] = ""
     """The run folder; runs/<data>, numbered, when not given."""
-    shots: int | None = None
+    shots: Annotated[int | None, arg(metavar="INT")] = None
     """Pictures a class to learn from, drawn under the seed; all of them when not given."""
     seed: int = 0
     """Every random draw follows from it."""
@@ -54,12 +58,20 @@ class AdaptConfig:
     """auto, cpu, cuda or mps."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the training's arithmetic; spectra are always computed in fp32."""
-    image_column: str | None = None
+    image_column: Annotated[str | None, arg(metavar="STR")] = None
     """The table's column of image paths; found by its name when not given."""
-    label_column: str | None = None
+    label_column: Annotated[str | None, arg(metavar="STR")] = None
     """The table's column of class names; found by its name when not given."""
     resume: bool = False
-    """Go on with the interrupted run in --out."""
+    """Go on with the interrupted run in --out (the last one of this data when not given)."""
+
+    def __post_init__(self) -> None:
+        """Raise UserError for a number out of range."""
+        for name in ("epochs", "batch_size", "shots"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"--{name.replace('_', '-')} {value}: give a number of 1 or more.")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed {self.seed}: give a number from 0 to {2**32 - 1}.")
 
 
 @dataclass(frozen=True)
@@ -72,64 +84,93 @@ class AdaptResult:
 
 
 def adapt(config: AdaptConfig) -> AdaptResult:
-    """Run the whole job: read, fit, judge, write. Raises UserError for what the user can mend."""
-    from overtone.data import check_splits, load
+    """Run the whole job: read, fit, judge, write.
 
-    folder = open_run(config)
-    splits = load(config.data, config.seed, read_names(config.classes), config.image_column, config.label_column)
-    splits = check_splits(splits)
-    adapter = fit(config, splits, folder)
-    report = judge(config, splits, adapter)
-    write_run(folder, adapter, report)
+    Raises UserError for what the user can mend, and KeyboardInterrupt that says how to go on.
+    """
+    from overtone.data import check_splits, load
+    from overtone.models.backbone import load_backbone
+    from overtone.training import pick_device
+
+    config = dataclasses.replace(config, device=pick_device(config.device), model=_anywhere(config.model))
+    names, templates = read_names(config.classes), read_templates(config.templates)
+    splits = load(config.data, config.seed, names, config.image_column, config.label_column)
+    folder = run_folder(config)
+    settings = resolved(config) | {"classes": names, "templates": templates, "train_pictures": len(splits.train)}
+    check_begun(folder, config.resume, settings)
+    try:
+        with writable(folder, kept=f"{CHECKPOINTS}/*/trainer_state.json"):
+            write_atomically(folder / SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+            backbone = load_backbone(config.model, config.device)
+            splits = check_splits(splits)
+            adapter = fit(config, splits, backbone, templates, folder)
+            report = judge(config, splits, adapter)
+            write_run(folder, adapter, report)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_how_to_go_on(folder)) from None
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return AdaptResult(folder, adapter, report)
 
 
-def open_run(config: AdaptConfig) -> Path:
-    """Make the run folder, or find it again with --resume; the settings are kept in it.
+def run_folder(config: AdaptConfig) -> Path:
+    """Return the run's folder: the one named, else runs/<data>-N, a new one or with `resume` the last one."""
+    if config.out:
+        return Path(config.out)
+    name = Path(config.data).resolve().stem or "data"
+    number = 1
+    while (Path("runs") / f"{name}-{number}").exists():
+        number += 1
+    return Path("runs") / f"{name}-{max(1, number - config.resume)}"
 
-    Raises UserError when it holds a finished run, or an interrupted one with other settings.
-    """
-    folder = Path(config.out) if config.out else _next_folder(Path(config.data).stem)
-    settings = dataclasses.asdict(config) | {"resume": False, "out": ""}
-    kept = folder / "config.json"
+
+def check_begun(folder: Path, resume: bool, settings: dict[str, Any]) -> None:
+    """Raise UserError for a folder that holds anything else than what may be gone on with."""
+    again = f"Name another folder with --out, or remove {str(folder)!r}."
     if (folder / "adapter.json").exists():
-        raise UserError(f"{folder} holds a finished run. Name another folder with --out, or remove it.")
-    if config.resume:
-        if not kept.is_file():
-            raise UserError(f"--resume: {folder} holds no interrupted run. Leave --resume away to start one.")
-        begun = json.loads(kept.read_text())
-        if changed := [name for name in settings if settings[name] != begun.get(name)]:
-            name = changed[0]
+        raise UserError(f"{str(folder)!r} holds a finished run. {again}")
+    begun = _begun(folder)
+    if not resume and begun:
+        raise UserError(f"{str(folder)!r} holds an interrupted run. Go on with --resume, or name another with --out.")
+    if not resume and folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"--out {str(folder)!r} is not empty and holds no run. Name a new folder with --out.")
+    if resume and not begun:
+        raise UserError(f"--resume: {str(folder)!r} holds no interrupted run. Name its folder with --out.")
+    for name in settings if resume else ():
+        if begun.get(name) != settings[name]:
             raise UserError(
-                f"--resume: the run in {folder} has {name}={begun.get(name)!r}, not {settings[name]!r}. Give it the same settings."
+                f"--resume: the run in {str(folder)!r} has {name} {begun.get(name)!r}, not {settings[name]!r}. "
+                "Give the same settings, or start anew in another folder."
             )
-    elif kept.exists():
-        raise UserError(f"{folder} holds an interrupted run. Go on with --resume, or name another folder with --out.")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(kept, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
-    return folder
 
 
-def fit(config: AdaptConfig, splits: "Splits", folder: Path) -> "Adapter":
+def resolved(config: AdaptConfig) -> dict[str, Any]:
+    """Return the settings as they are kept in the run folder: readable from anywhere, without what differs on resuming."""
+    data = config.data if config.data == "emoji" else str(Path(config.data).resolve())
+    settings = dataclasses.asdict(config) | {"data": data}
+    return {"overtone": __version__} | {k: v for k, v in settings.items() if k not in ("out", "resume")}
+
+
+def fit(
+    config: AdaptConfig, splits: "Splits", backbone: "Backbone", templates: list[str] | None, folder: Path
+) -> "Adapter":
     """Draw the shots and fit the adapter."""
     from overtone.data import few_shot
     from overtone.farl import Adapter, FarlConfig
-    from overtone.training import TrainingConfig, pick_device
+    from overtone.training import TrainingConfig
 
     train = splits.train if config.shots is None else few_shot(splits.train, config.shots, config.seed)
     return Adapter.fit(
         train,
-        config.model,
+        backbone,
         FarlConfig(injection=config.injection),
         TrainingConfig(
             epochs=config.epochs,
             batch_size=config.batch_size,
             seed=config.seed,
             precision=config.precision,
-            device=pick_device(config.device),
+            device=config.device,
         ),
-        read_templates(config.templates),
+        templates,
         config.amplitude_mix,
         folder / CHECKPOINTS,
         config.resume,
@@ -139,14 +180,11 @@ def fit(config: AdaptConfig, splits: "Splits", folder: Path) -> "Adapter":
 def judge(config: AdaptConfig, splits: "Splits", adapter: "Adapter") -> "AdaptReport":
     """Compare zero-shot with adapted on the test pictures, of seen and of unseen classes."""
     from overtone.report import Choice
-    from overtone.tasks.judging import score
     from overtone.tasks.reporting import build_report
 
-    scored = [score(adapter, splits.test, "seen")]
-    if splits.unseen is not None and len(splits.unseen):
-        scored.append(score(adapter, splits.unseen, "unseen"))
+    parts = [(splits.test, "seen")] + ([(splits.unseen, "unseen")] if splits.unseen else [])
     choices = [Choice(*choice) for choice in splits.choices] + how_adapted(config, adapter)
-    report = build_report(f"Adapted to {config.data}", adapter, scored, choices, list(splits.skipped))
+    report = build_report(f"Adapted to {config.data}", adapter, parts, choices, list(splits.skipped))
     report.curves = {"loss": [(record["epoch"], record["loss"]) for record in adapter.log]}
     return report
 
@@ -199,9 +237,22 @@ def write_run(folder: Path, adapter: "Adapter", report: "AdaptReport") -> None:
     adapter.save(folder)
 
 
-def _next_folder(name: str) -> Path:
-    """Return runs/<name>-1, or the first number that is free."""
-    number = 1
-    while (folder := Path("runs") / f"{name or 'data'}-{number}").exists():
-        number += 1
-    return folder
+def _anywhere(model: str) -> str:
+    """Return a directory's full path, so that the adapter finds its backbone from wherever it is used."""
+    path = Path(model).expanduser()
+    return str(path.resolve()) if model != "embedded" and path.is_dir() else model
+
+
+def _begun(folder: Path) -> dict[str, Any]:
+    """Return the settings of the run that was begun in `folder`, or nothing."""
+    try:
+        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return settings if isinstance(settings, dict) and "overtone" in settings else {}
+
+
+def _how_to_go_on(folder: Path) -> str:
+    if folder.exists():
+        return f"Go on with the same command and --resume --out {shlex.quote(str(folder))}"
+    return "No epoch had ended, so nothing was kept: start again"

@@ -1,0 +1,29 @@
+"""What every benchmark prints: the machine in general terms, and a Markdown table of means with their spread."""
+
+import os
+import statistics
+from collections.abc import Mapping, Sequence
+
+import torch
+
+
+def machine() -> str:
+    """Return what this runs on, without names or paths."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    return f"{os.cpu_count()} CPU cores, torch {torch.__version__}"
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return the mean in percent and, of several values, their standard deviation."""
+    mean = 100 * statistics.mean(values)
+    return f"{mean:.1f} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else f"{mean:.1f}"
+
+
+def markdown(head: str, columns: Sequence[str], rows: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """Return a table with a row a method and a column a measure; a measure that a method lacks is a dash."""
+    lines = [f"| {head} | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
+    for name, measures in rows.items():
+        cells = [spread(measures[c]) if measures.get(c) else "–" for c in columns]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
