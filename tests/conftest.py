@@ -26,7 +26,10 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = {"vocab_size": len(vocabulary), "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
     text |= {"intermediate_size": 48, "max_position_embeddings": 48}
     config = DualEncoderConfig(image_size=48, stem=(8, 16), width=32, depth=4, heads=2, text=text, features=24)
-    DualEncoder(config).save_pretrained(folder)
+    model = DualEncoder(config)
+    for parameter in model.parameters():  # far from its start, where all pictures look alike
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    model.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
 

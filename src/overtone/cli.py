@@ -3,11 +3,14 @@
 import contextlib
 import dataclasses
 import io
+import itertools
 import json
 import os
+import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
 
 import tyro
 
@@ -15,7 +18,12 @@ from overtone import __version__
 from overtone.errors import UserError, did_you_mean
 from overtone.tasks import AdaptConfig, EvaluateConfig, PredictConfig
 
-MISTAKE, INTERRUPTED = 2, 130  # exit codes
+MISTAKE, FAULT, INTERRUPTED = 2, 1, 130  # exit codes
+MOST_SKIPPED = 10  # lines
+ABOUT = (
+    "Adapt a vision-language model to your pictures, and see whether it helped. "
+    "`--version` prints the version; with any verb, `--debug` shows where an error came from."
+)
 
 
 def run_adapt(config: AdaptConfig) -> None:
@@ -23,7 +31,7 @@ def run_adapt(config: AdaptConfig) -> None:
     from overtone.tasks import adapt
 
     result = adapt(config)
-    print_comparisons(result.report)
+    print_report(result.report)
     print(f"\nAdapter  {result.folder}\nReport   {result.folder / 'report.html'}")
 
 
@@ -31,7 +39,7 @@ def run_evaluate(config: EvaluateConfig) -> None:
     """Evaluate, then print the figures."""
     from overtone.tasks import evaluate
 
-    print_comparisons(evaluate(config))
+    print_report(evaluate(config))
     if config.out:
         print(f"\nReport   {os.path.join(config.out, 'report.html')}")  # noqa: PTH118
 
@@ -43,12 +51,13 @@ def run_predict(config: PredictConfig) -> None:
     for prediction in predict(config):
         if config.json:
             classes = [{"class": name, "probability": round(p, 6)} for name, p in prediction.classes]
-            print(json.dumps({"image": prediction.image, "error": prediction.error, "classes": classes}, ensure_ascii=False))
-        elif prediction.error:
+            found = {"classes": classes} if prediction.error is None else {"error": prediction.error}
+            print(json.dumps({"image": prediction.image} | found, ensure_ascii=False), flush=True)
+        elif prediction.error is not None:
             print(f"overtone: skipped {prediction.image!r}: {prediction.error}", file=sys.stderr)
         else:
             ranked = "\t".join(f"{name}\t{p:.3f}" for name, p in prediction.classes)
-            print(f"{prediction.image}\t{ranked}")
+            print(f"{shown(prediction.image)}\t{ranked}", flush=True)
 
 
 VERBS: dict[str, tuple[type, Callable[[Any], None]]] = {
@@ -59,62 +68,109 @@ VERBS: dict[str, tuple[type, Callable[[Any], None]]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run one verb; a user's mistake ends in one line on stderr and exit code 2 (`--debug` shows where it came from)."""
+    """Run one verb; a user's mistake ends in one line on stderr and exit code 2, with its trace under `--debug`."""
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args
     args = [arg for arg in args if arg != "--debug"]
-    if args == ["--version"]:
-        print(f"overtone {__version__}")
-        return
-    config = parse(args)
-    quieten()
+    with ending(debug):
+        if args == ["--version"]:
+            print(f"overtone {__version__}")
+            return
+        config = parse(args)
+        quieten()
+        dict(VERBS.values())[type(config)](config)
+        sys.stdout.flush()  # here, where a full disk can still be reported
+
+
+@contextlib.contextmanager
+def ending(debug: bool) -> Iterator[None]:
+    """Turn whatever ends the work early into one line and an exit code; with `debug`, into its trace."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is kept is kept
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may hold what no encoding does
     try:
-        run_of(config)(config)
-    except UserError as error:
+        yield
+    except KeyboardInterrupt as interrupt:
+        stop(". ".join(["interrupted", *map(str, interrupt.args)]), INTERRUPTED)
+    except BrokenPipeError:  # `| head`: who reads has read enough
+        discard_output()
+        sys.exit(0)
+    except Exception as error:
+        discard_output()
         if debug:
             raise
-        stop(str(error))
-    except OSError as error:
-        if debug:
-            raise
-        stop(f"{error.strerror or error}: {error.filename or 'a file'}. Make room, or name a place that can be written with --out.")
-    except KeyboardInterrupt:
-        hint = " Go on with the same command and --resume." if isinstance(config, AdaptConfig) else ""
-        stop(f"interrupted.{hint}", INTERRUPTED)
+        stop(*explained(error))
+
+
+def explained(error: Exception) -> tuple[str, int]:
+    """Return the line that says what an error means, and the exit code."""
+    if isinstance(error, UserError):
+        return str(error), MISTAKE
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror or error}{where}. Check that place, and that its disk has room.", MISTAKE
+    said = " ".join(str(error).split())[:300]
+    return f"this should not happen: {type(error).__name__}: {said}. Please report it with what --debug shows.", FAULT
 
 
 def parse(args: Sequence[str]) -> Any:
     """Return the config of the verb that `args` name; a slip of the pen ends in one line, not in tyro's box."""
+    if args and not args[0].startswith("-") and args[0] not in VERBS:
+        raise UserError(f"No verb {args[0]!r}.{did_you_mean(args[0], VERBS)} The verbs are {', '.join(VERBS)}.")
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
             return tyro.extras.subcommand_cli_from_dict(
                 {verb: config for verb, (config, _) in VERBS.items()},
                 prog="overtone",
-                description="Adapt a vision-language model to your pictures, and see whether it helped.",
+                description=ABOUT,
                 args=args,
                 config=(tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldName),
             )
     except SystemExit as leaving:
         if leaving.code:
-            stop(in_one_line(said.getvalue(), args))
+            raise UserError(in_one_line(said.getvalue(), args)) from None
         raise
 
 
+# What tyro says about a slip, and how we say it
+SLIPS: tuple[tuple[str, Callable[..., str]], ...] = (
+    (r"Unrecognized options: (.+)", lambda verb, options: _unknown(verb, options.split(", "))),
+    (r"Error parsing (\S+): ", lambda verb, option: f"{option} takes a whole number."),
+    (
+        r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)",
+        lambda verb, value, option, choices: _no_choice(value, option, re.findall("'(.*?)'", choices)),
+    ),
+    (r"Missing from overtone \w+: (\w+)", lambda verb, name: f"{name} is missing."),
+    (
+        r"Missing value for argument '(.*?)'",
+        lambda verb, option: f"{option if option[0] == '-' else option.upper()} needs a value.",
+    ),
+    (r"Expected one of \{", lambda verb: f"Name a verb: {', '.join(VERBS)}."),
+)
+
+
 def in_one_line(box: str, args: Sequence[str]) -> str:
-    """Return what a box of tyro's says, with the nearest verb or option to one that is not known."""
-    lines = [line.strip("│ ") for line in box.splitlines() if line.startswith("│") and "───" not in line]
-    message = " ".join(lines[:2]) if lines and lines[0].endswith(":") else (lines or ["this command cannot be read"])[0]
-    verb = args[0] if args and args[0] in VERBS else None
-    known = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(VERBS[verb][0])] if verb else list(VERBS)
-    unknown = message.removeprefix("Unrecognized options: ").split(", ")[0]
-    guide = f"overtone {verb} --help" if verb else "overtone --help"
-    return f"{message}.{did_you_mean(unknown, known)} See {guide}."
+    """Return what a box of tyro's says, in our words, with the nearest option to one that is not known."""
+    verb = args[0] if args and args[0] in VERBS else ""
+    lines = itertools.takewhile(lambda line: "────" not in line, (line.strip("│ ") for line in box.splitlines()[1:]))
+    said = " ".join(lines)
+    message = next((say(verb, *found.groups()) for slip, say in SLIPS if (found := re.match(slip, said))), f"{said}.")
+    return f"{message} See {' '.join(filter(None, ('overtone', verb, '--help')))}."
 
 
-def run_of(config: Any) -> Callable[[Any], None]:
-    """Return the function that runs a verb's config."""
-    return next(run for kind, run in VERBS.values() if isinstance(config, kind))
+def _unknown(verb: str, given: Sequence[str]) -> str:
+    name = next((item for item in given if item.startswith("-")), given[0])
+    if not name.startswith("-"):
+        return f"{name!r} is one too many."
+    fields = dataclasses.fields(VERBS[verb][0]) if verb else ()
+    near = did_you_mean(name, [f"--{field.name.replace('_', '-')}" for field in fields])
+    return f"There is no option {name!r}{f' of {verb}' if verb else ''}.{near}"
+
+
+def _no_choice(value: str, option: str, choices: Sequence[str]) -> str:
+    return f"{option} {value!r}: no such choice.{did_you_mean(value, choices)} Take one of {', '.join(choices)}."
 
 
 def quieten() -> None:
@@ -124,8 +180,8 @@ def quieten() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
-def print_comparisons(report: Any) -> None:
-    """Print the figures as a small table, the skipped inputs and the verdict."""
+def print_report(report: Any) -> None:
+    """Print the figures as a small table, the skipped inputs, the notes and the verdict."""
     from rich.console import Console
     from rich.table import Table
 
@@ -137,20 +193,45 @@ def print_comparisons(report: Any) -> None:
     for row in [*report.comparisons, *report.domains]:
         table.add_row(
             row.group,
-            str(row.pictures),
+            f"{row.pictures:,}",
             percent(row.zero_shot.value),
             percent(row.adapted.value),
             f"{points(row.difference.value)} ({point_span(row.difference)})",
             row.verdict,
         )
-    console = Console()
-    console.print(table)
-    if report.skipped:
-        console.print(f"{len(report.skipped)} inputs skipped, the first: {report.skipped[0].source!r}: {report.skipped[0].reason}")
-    console.print(f"\n{report.summary}", highlight=False)
+    # A name is text, whatever brackets and colons it holds; a file gets whole lines.
+    plain = Console(markup=False, highlight=False, emoji=False, width=None if sys.stdout.isatty() else 200)
+    plain.print(table)
+    print_skipped(report.skipped)
+    for note in report.notes:
+        print(f"\n{note}")
+    print(f"\n{report.summary}")
 
 
-def stop(message: str, code: int = MISTAKE) -> None:
+def print_skipped(skipped: Sequence[Any]) -> None:
+    """Print how many inputs were skipped, and the first of them."""
+    if skipped:
+        print(f"\n{len(skipped)} of the inputs could not be used and were skipped:")
+    for item in skipped[:MOST_SKIPPED]:
+        print(f"  {shown(item.source)}: {item.reason}")
+    if len(skipped) > MOST_SKIPPED:
+        print(f"  and {len(skipped) - MOST_SKIPPED} more; the report lists them")
+
+
+def shown(path: str) -> str:
+    """Return a path as it is, or quoted where a sign in it would break the line."""
+    return path if path.isprintable() else repr(path)
+
+
+def discard_output() -> None:
+    """Where stdout takes no more, let the rest go nowhere, so that Python does not fail on it at the very end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def stop(message: str, code: int = MISTAKE) -> NoReturn:
     """Say in one line on stderr what was wrong, and leave."""
     print(f"overtone: {message}", file=sys.stderr)
     sys.exit(code)

@@ -4,7 +4,7 @@ from overtone.data.emoji import emoji_part
 from overtone.data.folders import find_images
 from overtone.data.images import MAX_PIXELS, BadImage, open_image
 from overtone.data.imageset import ImageSet, Record, Skipped, Splits, check, check_splits
-from overtone.data.loading import load
+from overtone.data.loading import Tests, load, load_tests
 from overtone.data.shots import few_shot
 
 __all__ = [
@@ -14,11 +14,13 @@ __all__ = [
     "Record",
     "Skipped",
     "Splits",
+    "Tests",
     "check",
     "check_splits",
     "emoji_part",
     "few_shot",
     "find_images",
     "load",
+    "load_tests",
     "open_image",
 ]

@@ -64,9 +64,8 @@ class ImageSet:
         require_classes(wanted, self.classes)
         return self.relabelled(wanted)
 
-
     def relabelled(self, names: Sequence[str]) -> "ImageSet":
-        """Return the pictures whose class is among `names`, labelled in that order; names without pictures may be there."""
+        """Return the pictures whose class is among `names`, labelled in that order; a name may have no pictures."""
         label = {i: names.index(name) for i, name in enumerate(self.classes) if name in names}
         return ImageSet(tuple(replace(r, label=label[r.label]) for r in self.records if r.label in label), tuple(names))
 

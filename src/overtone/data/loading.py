@@ -1,13 +1,13 @@
 """From what the user names (`emoji`, a folder, a table) to the pictures to learn from and those to be judged on."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from overtone.data.emoji import TEST_STYLES, TRAIN_STYLES, emoji_part
 from overtone.data.folders import neighbours, read_folder
 from overtone.data.images import kind_of
-from overtone.data.imageset import ImageSet, Row, Splits, image_set, require_classes
+from overtone.data.imageset import ImageSet, Row, Skipped, Splits, image_set, require_classes
 from overtone.data.names import clean_name, count, natural_key
 from overtone.data.shots import TEST_PERCENT, hold_out
 from overtone.data.source import Source
@@ -34,11 +34,7 @@ def load(
 
     Raises UserError.
     """
-    source: Source | None = None
-    if data != EMOJI:
-        source = _read(data, image_column, label_column)
-    elif image_column or label_column:
-        raise UserError("Columns are named for a CSV, TSV or JSON-lines table: the emoji set is none.")
+    source = _source(data, image_column, label_column)
     splits = _emoji() if source is None else _arrange(source, data, seed)
     splits = splits if classes is None else _adapt_to(splits, classes)
     if len(splits.train.classes) < 2:
@@ -46,6 +42,41 @@ def load(
             f"One class alone, {splits.train.classes[0]!r}, in {data!r}: to tell pictures apart takes at least two."
         )
     return splits
+
+
+@dataclass(frozen=True)
+class Tests:
+    """Pictures to judge an adapter on."""
+
+    images: ImageSet
+    set_apart: bool  # whether the data itself sets them apart from those to learn from
+    skipped: tuple[Skipped, ...]
+    choices: tuple[tuple[str, str, str], ...]
+
+
+def load_tests(data: str, image_column: str | None = None, label_column: str | None = None) -> Tests:
+    """Return the pictures of the test level of `data`, or all where it has none. Raises UserError."""
+    source = _source(data, image_column, label_column)
+    if source is None:
+        splits = _emoji()
+        rows = [row for part in (splits.test, splits.unseen) if part for row in _rows(part)]
+        return Tests(image_set(rows), True, (), splits.choices[1:])
+    rows = source.levels.get("test", [])
+    if rows:
+        choice = ("test pictures", f"the test level, {count(len(rows), 'picture')}", "the data has one")
+        return Tests(image_set(rows), True, source.skipped, (*source.choices, choice))
+    rows = [row for level in source.levels.values() for row in level]
+    choice = ("test pictures", f"all, {count(len(rows), 'picture')}", source.lacks.format("test"))
+    return Tests(image_set(rows), False, source.skipped, (*source.choices, choice))
+
+
+def _source(data: str, image_column: str | None, label_column: str | None) -> Source | None:
+    """Return what a folder or a table holds; None for the emoji set."""
+    if data != EMOJI:
+        return _read(data, image_column, label_column)
+    if image_column or label_column:
+        raise UserError("Columns are named for a CSV, TSV or JSON-lines table: the emoji set is none.")
+    return None
 
 
 def _read(data: str, image_column: str | None, label_column: str | None) -> Source:

@@ -4,7 +4,7 @@ import json
 import platform
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from overtone.farl.model import FarlConfig, FarlModel
 from overtone.farl.states import (
     BATCH,
     ImageStates,
+    Pixels,
     StateCache,
     TextStates,
     Views,
@@ -40,6 +41,7 @@ FORMAT = 1
 MADE = ("training", "views", "amplitude_mix", "pictures", "versions")  # how an adapter came to be
 FIELDS = ("format", "backbone", "backbone_digest", "preprocessing", "templates", "classes", "method", *MADE)
 VIEWS = 4  # random views of each training picture; their frozen states are computed once
+CLASSES = 1024  # class names whose states are held at a time
 Picture = Record | Image.Image | str | Path
 
 
@@ -111,7 +113,7 @@ class Adapter:
         with torch.random.fork_rng():
             torch.manual_seed(training.seed)
             model = FarlModel(backbone, method).to(training.device)
-        pixels = torch.stack([backbone.pixels(record.open()) for record in train_set.records])
+        pixels = Pixels(train_set.records, backbone.pixels)
         source = _States(
             backbone, Views(pixels, training.seed, amplitude_mix), model.uses_streams, training.device, cached
         )
@@ -144,22 +146,31 @@ class Adapter:
         images = list(images)
         parts = []
         for start in range(0, len(images), BATCH):
-            pictures = [_open(image) for image in images[start : start + BATCH]]
-            pixels = torch.stack([self.backbone.pixels(picture) for picture in pictures]).to(self.device)
-            states = image_states(self.backbone, pixels, self.model.config.injection == "by_depth")
-            parts.append((*self.model.image_features(states, self.model.read(states)), states.frozen))
-        return ImageFeatures(*(torch.cat(column) for column in zip(*parts, strict=True)))
+            pixels = [self.backbone.pixels(_open(image)) for image in images[start : start + BATCH]]
+            parts.append(self.encode_pixels(torch.stack(pixels)))
+        return ImageFeatures(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(ImageFeatures)))
+
+    @torch.no_grad()
+    def encode_pixels(self, pixels: Float[Tensor, "batch 3 h w"]) -> ImageFeatures:
+        """Return the features of a batch of what `backbone.pixels` made of pictures."""
+        states = image_states(self.backbone, pixels.to(self.device), self.model.config.injection == "by_depth")
+        return ImageFeatures(*self.model.image_features(states, self.model.read(states)), states.frozen)
 
     @torch.no_grad()
     def encode_classes(
         self, classes: Sequence[str]
     ) -> tuple[Float[Tensor, "classes features"], Float[Tensor, "classes features"]]:
-        """Return the adapted and the unadapted embedding of class names; kept for the next time."""
+        """Return the adapted and the unadapted embedding of class names; the last ones asked for are kept."""
         key = tuple(classes)
         if key not in self._texts:
-            states = text_states(self.backbone, key, self.templates, self.device)
-            self._texts[key] = self.model.text_features(states, self.model.mean_streams), states.frozen
+            parts = [self._encode_classes(key[i : i + CLASSES]) for i in range(0, len(key), CLASSES)]
+            adapted, frozen = (torch.cat(column) for column in zip(*parts, strict=True))
+            self._texts = {key: (adapted, frozen)}
         return self._texts[key]
+
+    def _encode_classes(self, classes: Sequence[str]) -> tuple[Tensor, Tensor]:
+        states = text_states(self.backbone, classes, self.templates, self.device)
+        return self.model.text_features(states, self.model.mean_streams), states.frozen
 
     def probabilities(
         self, features: ImageFeatures, classes: Sequence[str] | None = None

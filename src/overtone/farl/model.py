@@ -96,8 +96,9 @@ class FarlModel(nn.Module):
         self, states: TextStates, streams: tuple[Tensor, Tensor] | None
     ) -> Float[Tensor, "classes features"]:
         """Return w, one unit vector a class: the mean over its templates."""
-        w, _ = encode_with_tokens(self.backbone.text, states.tokens, states.mask, self.tokens.for_text(streams))
-        return states.per_class(normalize(w, dim=-1))
+        inserted = self.tokens.for_text(streams)
+        w = [encode_with_tokens(self.backbone.text, *bucket, inserted)[0] for bucket in states.buckets]
+        return states.per_class(normalize(torch.cat(w), dim=-1))
 
     @property
     def mean_streams(self) -> tuple[Tensor, Tensor] | None:

@@ -2,15 +2,18 @@
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import kornia.augmentation as augment
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from overtone.data import Record
 from overtone.farl.injection import first_layer
 from overtone.models.backbone import Backbone
 from overtone.spectral import amplitude_mix, amplitude_only, phase_only
@@ -52,21 +55,16 @@ class ImageStates:
 
 @dataclass(frozen=True)
 class TextStates:
-    """Class names, in every template, before the text tower's first injected block; templates run fastest."""
+    """Class names, in every template, before the text tower's first injected block, in buckets of like length."""
 
-    tokens: Float[Tensor, "texts length width"]
-    mask: Bool[Tensor, "texts length"] | None
+    buckets: tuple[tuple[Float[Tensor, "texts length width"], Bool[Tensor, "texts length"] | None], ...]
+    order: Int[Tensor, " texts"]  # the row of each text among all buckets; templates run fastest
     frozen: Float[Tensor, "classes features"]  # the unadapted tower's embedding, mean over templates, of unit length
     templates: int
 
     def per_class(self, w: Float[Tensor, "texts features"]) -> Float[Tensor, "classes features"]:
-        """Average unit embeddings over templates and bring them to unit length."""
-        return mean_over_templates(w, self.templates)
-
-    def to(self, device: torch.device | str) -> "TextStates":
-        """Move all tensors."""
-        mask = None if self.mask is None else self.mask.to(device)
-        return replace(self, tokens=self.tokens.to(device), mask=mask, frozen=self.frozen.to(device))
+        """Bring unit embeddings, as the buckets give them, into order and average them over templates."""
+        return mean_over_templates(w[self.order], self.templates)
 
 
 def mean_over_templates(w: Float[Tensor, "texts features"], templates: int) -> Float[Tensor, "classes features"]:
@@ -97,25 +95,47 @@ def text_states(
     """Run every name in every template up to the first injected block."""
     tower, first = backbone.text, first_layer(backbone.text.depth)
     ids = backbone.tokenize([template.format(name) for name in names for template in templates]).to(device)
-    tokens: list[Tensor] = []
-    masks: list[Tensor] = []
+    # Most texts are far shorter than the longest; the last column is padding for all but that.
+    by_length = (ids != ids[:, -1:]).sum(dim=1).argsort(stable=True)
+    buckets: list[tuple[Tensor, Tensor | None]] = []
     frozen: list[Tensor] = []
-    for batch in ids.split(BATCH):
-        embedded, mask = tower.embed(batch)
-        states = tower.blocks(embedded, mask, 0, first)
-        tokens.append(states)
-        if mask is not None:
-            masks.append(mask)
+    for rows in by_length.split(BATCH):
+        tokens, mask = _without_padding(*tower.embed(ids[rows]))
+        states = tower.blocks(tokens, mask, 0, first)
+        buckets.append((states, mask))
         frozen.append(normalize(tower.pool(tower.blocks(states, mask, first), mask), dim=-1))
-    w = mean_over_templates(torch.cat(frozen), len(templates))
-    return TextStates(torch.cat(tokens), torch.cat(masks) if masks else None, w, len(templates))
+    order = by_length.argsort()
+    w = mean_over_templates(torch.cat(frozen)[order], len(templates))
+    return TextStates(tuple(buckets), order, w, len(templates))
+
+
+def _without_padding(tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Cut at the longest text; padding comes last."""
+    if mask is None:
+        return tokens, None
+    length = int(mask.sum(dim=1).max())
+    return tokens[:, :length], mask[:, :length]
+
+
+class Pixels(Sequence):
+    """Pictures as a backbone wants them, in [0, 1], opened when asked for; the last few are kept."""
+
+    def __init__(self, records: Sequence[Record], pixels: Callable[[Image.Image], Float[Tensor, "3 h w"]]) -> None:
+        self.records = records
+        self.open = lru_cache(BATCH)(lambda row: pixels(records[row].open()))
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, row: int) -> Float[Tensor, "3 h w"]:  # type: ignore[override]
+        return self.open(row)
 
 
 @dataclass(frozen=True)
 class Views:
     """Random views of training pictures, each the same whenever it is asked for again."""
 
-    pixels: Float[Tensor, "pictures 3 h w"]
+    pixels: Sequence[Float[Tensor, "3 h w"]] | Float[Tensor, "pictures 3 h w"]
     seed: int
     amplitude: bool = False  # mix in another picture's amplitude (FACT, Xu et al. 2021)
 
@@ -127,11 +147,11 @@ class Views:
         """Return one view; its random draws depend on the seed, the picture and the view alone."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(hash((self.seed, picture, view)))  # not that of any accelerator
-            x = self.pixels[picture : picture + 1]
+            x = self.pixels[picture][None]
             crop = augment.RandomResizedCrop((x.shape[-2], x.shape[-1]), scale=CROP)
             x = augment.RandomHorizontalFlip()(crop(x))
             if self.amplitude:
-                other = self.pixels[torch.randint(len(self.pixels), (1,))]
+                other = self.pixels[int(torch.randint(len(self.pixels), ()))][None]
                 x = amplitude_mix(x, other, torch.rand(1)).clamp(0, 1)
             return x[0]
 

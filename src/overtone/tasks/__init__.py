@@ -1,4 +1,7 @@
-"""What a user asks for: one verb a file, a config beside the function that takes it. Heavy rooms load when a verb runs."""
+"""What a user asks for: one verb a file, a config beside the function that takes it.
+
+Heavy rooms load when a verb runs.
+"""
 
 from overtone.tasks.adapt import AdaptConfig, AdaptResult, adapt
 from overtone.tasks.evaluate import EvaluateConfig, evaluate

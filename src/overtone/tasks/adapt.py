@@ -13,17 +13,18 @@ from tyro.conf import Positional, arg
 from overtone import __version__
 from overtone.errors import UserError
 from overtone.files import write_atomically
-from overtone.tasks.folders import writable
+from overtone.tasks.folders import SETTINGS, read_settings, resolved_data, writable
 from overtone.tasks.names import read_names, read_templates
 
 if TYPE_CHECKING:
-    from overtone.data import Splits
+    from overtone.data import ImageSet, Splits
     from overtone.farl import Adapter
     from overtone.models.backbone import Backbone
     from overtone.report import AdaptReport, Choice
+    from overtone.tasks.judging import Part
 
 Injection = Literal["by_modality", "by_depth", "plain"]
-CHECKPOINTS, SETTINGS = "checkpoints", "config.json"
+CHECKPOINTS = "checkpoints"
 INJECTION_REASON = "default"
 CONSISTENCY_REASON = "default"
 
@@ -33,7 +34,7 @@ class AdaptConfig:
     """Adapt a vision-language model to a folder of images with few labels, and report honestly whether that helped."""
 
     data: Positional[str]
-    """`emoji`, a folder of class folders (train/val/test levels optional), or a CSV/JSONL with image and label columns."""
+    """`emoji`, a folder of class folders (train/val/test levels optional), or a CSV/JSONL of images and labels."""
     model: str = "embedded"
     """`embedded`, a local directory, or a hub id such as openai/clip-vit-base-patch16 (downloads it)."""
     out: Annotated[str, arg(aliases=["-o"])] = ""
@@ -45,7 +46,7 @@ class AdaptConfig:
     classes: str = ""
     """Adapt to these classes only ("cat, dog", or a file with a name a line); the others are tested as unseen."""
     templates: str = ""
-    """Sentences with {} for the class name, separated by "|" (or a file with one a line); the model's own when not given."""
+    """Sentences with {} for the class name, separated by "|" (or a file of them); the model's own when not given."""
     injection: Injection = "by_modality"
     """Where the tokens go: by_modality or by_depth (two readings of FARL), plain (no Fourier streams: MMRL)."""
     amplitude_mix: bool = False
@@ -103,6 +104,7 @@ def adapt(config: AdaptConfig) -> AdaptResult:
             write_atomically(folder / SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
             backbone = load_backbone(config.model, config.device)
             splits = check_splits(splits)
+            require_pictures(splits)
             adapter = fit(config, splits, backbone, templates, folder)
             report = judge(config, splits, adapter)
             write_run(folder, adapter, report)
@@ -116,7 +118,8 @@ def run_folder(config: AdaptConfig) -> Path:
     """Return the run's folder: the one named, else runs/<data>-N, a new one or with `resume` the last one."""
     if config.out:
         return Path(config.out)
-    name = Path(config.data).resolve().stem or "data"
+    data = Path(config.data).resolve()
+    name = (data.stem if data.is_file() else data.name) or "data"
     number = 1
     while (Path("runs") / f"{name}-{number}").exists():
         number += 1
@@ -128,7 +131,7 @@ def check_begun(folder: Path, resume: bool, settings: dict[str, Any]) -> None:
     again = f"Name another folder with --out, or remove {str(folder)!r}."
     if (folder / "adapter.json").exists():
         raise UserError(f"{str(folder)!r} holds a finished run. {again}")
-    begun = _begun(folder)
+    begun = read_settings(folder)
     if not resume and begun:
         raise UserError(f"{str(folder)!r} holds an interrupted run. Go on with --resume, or name another with --out.")
     if not resume and folder.is_dir() and any(folder.iterdir()):
@@ -144,10 +147,19 @@ def check_begun(folder: Path, resume: bool, settings: dict[str, Any]) -> None:
 
 
 def resolved(config: AdaptConfig) -> dict[str, Any]:
-    """Return the settings as they are kept in the run folder: readable from anywhere, without what differs on resuming."""
-    data = config.data if config.data == "emoji" else str(Path(config.data).resolve())
-    settings = dataclasses.asdict(config) | {"data": data}
+    """Return the settings as the run folder keeps them, without those that may differ on resuming."""
+    settings = dataclasses.asdict(config) | {"data": resolved_data(config.data)}
     return {"overtone": __version__} | {k: v for k, v in settings.items() if k not in ("out", "resume")}
+
+
+def require_pictures(splits: "Splits") -> None:
+    """Raise UserError when bad files leave a class with nothing to learn from."""
+    there = set(splits.train.labels)
+    if empty := [name for label, name in enumerate(splits.train.classes) if label not in there]:
+        raise UserError(
+            f"No good picture to learn the class {empty[0]!r} from: {len(splits.skipped)} files are bad, the first "
+            f"{splits.skipped[0].source!r}: {splits.skipped[0].reason}. Mend it, or leave the class out with --classes."
+        )
 
 
 def fit(
@@ -182,7 +194,9 @@ def judge(config: AdaptConfig, splits: "Splits", adapter: "Adapter") -> "AdaptRe
     from overtone.report import Choice
     from overtone.tasks.reporting import build_report
 
-    parts = [(splits.test, "seen")] + ([(splits.unseen, "unseen")] if splits.unseen else [])
+    parts: list[tuple[ImageSet, Part]] = [(splits.test, "seen")]
+    if splits.unseen:
+        parts.append((splits.unseen, "unseen"))
     choices = [Choice(*choice) for choice in splits.choices] + how_adapted(config, adapter)
     report = build_report(f"Adapted to {config.data}", adapter, parts, choices, list(splits.skipped))
     report.curves = {"loss": [(record["epoch"], record["loss"]) for record in adapter.log]}
@@ -197,25 +211,33 @@ def how_adapted(config: AdaptConfig, adapter: "Adapter") -> "list[Choice]":
     defaults = {f.name: f.default for f in dataclasses.fields(AdaptConfig)}
 
     def choice(what: str, name: str, value: str, default: str) -> Choice:
-        return Choice(what, value, default if getattr(config, name) == defaults[name] else "set by the user")
+        return Choice(what, value, default if getattr(config, name) == defaults[name] else "set by you")
 
     method = adapter.model.config
+    learnt = f"{adapter.made['pictures']:,} of {len(adapter.classes):,} classes"
+    if config.shots is not None:
+        learnt += f", {config.shots} each, drawn under the seed"
     rate, decay = (adapter.made["training"][key] for key in ("learning_rate", "weight_decay"))
     return [
         choice("backbone", "model", f"{config.model}, weights {adapter.backbone.digest[:12]}", "default"),
-        choice("pictures to learn from", "shots", f"{adapter.made['pictures']}", "all there are"),
+        choice("pictures learned from", "shots", learnt, "all there are"),
         choice("templates", "templates", " | ".join(adapter.templates), "the backbone's default"),
         choice("injection", "injection", f"{config.injection}: {INJECTIONS[config.injection]}", INJECTION_REASON),
         Choice("tokens", f"K = {method.tokens}, d_r = {method.width}, {method.heads} heads", "as published (MMRL)"),
         Choice("head weight", f"alpha = {method.alpha}", "as published (MMRL)"),
         Choice("consistency", f"lambda = {method.consistency}", CONSISTENCY_REASON),
         choice("amplitude mix", "amplitude_mix", "on" if config.amplitude_mix else "off", "default"),
-        Choice("views", f"{adapter.made['views']} random crops and flips of each picture", "ours: their states are cached"),
-        choice("epochs", "epochs", str(config.epochs), "as published (MMRL)"),
-        choice("batch", "batch_size", str(config.batch_size), "as published (MMRL)"),
-        Choice("optimiser", f"AdamW, rate {rate}, weight decay {decay}, cosine, one warm-up epoch", "as published (MMRL)"),
+        Choice(
+            "views", f"{adapter.made['views']} random crops and flips of each picture", "ours: their states are cached"
+        ),
+        choice("epochs", "epochs", str(config.epochs), "default, MMRL's from base to new classes"),
+        choice("batch", "batch_size", str(config.batch_size), "default, MMRL's for few pictures"),
+        Choice(
+            "optimiser", f"AdamW, rate {rate}, weight decay {decay}, cosine, one warm-up epoch", "as published (MMRL)"
+        ),
         Choice("stopping", "last step", "as published: nothing is chosen on test pictures"),
         choice("seed", "seed", str(config.seed), "default"),
+        choice("precision", "precision", f"{config.precision} on {config.device}", "default"),
         Choice("versions", ", ".join(f"{k} {v}" for k, v in adapter.made["versions"].items()), "installed here"),
     ]
 
@@ -243,16 +265,7 @@ def _anywhere(model: str) -> str:
     return str(path.resolve()) if model != "embedded" and path.is_dir() else model
 
 
-def _begun(folder: Path) -> dict[str, Any]:
-    """Return the settings of the run that was begun in `folder`, or nothing."""
-    try:
-        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return settings if isinstance(settings, dict) and "overtone" in settings else {}
-
-
 def _how_to_go_on(folder: Path) -> str:
-    if folder.exists():
+    if read_settings(folder):
         return f"Go on with the same command and --resume --out {shlex.quote(str(folder))}"
     return "No epoch had ended, so nothing was kept: start again"

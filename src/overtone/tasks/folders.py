@@ -1,27 +1,48 @@
-"""Folders that a task writes into: seen to be writable before the long work, and taken away when it comes to nothing."""
+"""The folders that tasks write into: tried before the long work, and taken away when it comes to nothing."""
 
 import contextlib
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from overtone.errors import UserError
 
+SETTINGS = "config.json"
+
 
 @contextlib.contextmanager
-def writable(folder: Path, kept: str = "*") -> Iterator[None]:
-    """Make `folder`; when the work in it fails, take away what was made, unless `kept` matches something in it.
+def writable(folder: Path, kept: str | None = None) -> Iterator[None]:
+    """Make `folder`; when the work in it fails, take away what was written, unless a file matches `kept`.
 
-    Raises UserError when nothing can be written there.
+    What was there before stays. Raises UserError when nothing can be written there.
     """
     made = _make(folder)
+    fresh = not any(folder.iterdir())
     try:
         yield
     except BaseException:
-        if made and next(folder.glob(kept), None) is None:
-            shutil.rmtree(made, ignore_errors=True)
+        if fresh and not (kept and any(folder.glob(kept))):
+            shutil.rmtree(made or folder, ignore_errors=True)
+            if made is None:
+                folder.mkdir(exist_ok=True)
         raise
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return the settings of the run of adapt that was begun in `folder`, or nothing."""
+    try:
+        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return settings if isinstance(settings, dict) and "overtone" in settings else {}
+
+
+def resolved_data(data: str) -> str:
+    """Return the data's full path, so that the same data is recognised from wherever it is named."""
+    return data if data == "emoji" else str(Path(data).resolve())
 
 
 def _make(folder: Path) -> Path | None:

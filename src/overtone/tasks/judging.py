@@ -7,14 +7,16 @@ from typing import Literal
 
 import numpy as np
 import torch
+from PIL import Image
 
-from overtone.data import ImageSet
+from overtone.data import ImageSet, Record
 from overtone.farl import Adapter, image_states
 from overtone.report import ClassRow, Comparison, ConfusedPair, Mistake, StreamView, compare, compare_harmonic
 from overtone.spectral import amplitude_only, phase_only
 
 Part = Literal["seen", "unseen"]
 MISTAKES, PAIRS, EXAMPLES = 24, 12, 6  # shown in the report
+SHOWN = 256  # pixels of their longer side
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ def score(adapter: Adapter, images: ImageSet, part: Part) -> Scored:
     zero_shot = adapter.zero_shot(features, images.classes)
     adapted = adapter.probabilities(features, images.classes)
     best = adapted.max(dim=-1)
-    return Scored(part, images, zero_shot.argmax(-1).cpu().numpy(), best.indices.cpu().numpy(), best.values.cpu().numpy())
+    return Scored(
+        part, images, zero_shot.argmax(-1).cpu().numpy(), best.indices.cpu().numpy(), best.values.cpu().numpy()
+    )
 
 
 def comparisons(scored: Sequence[Scored]) -> list[Comparison]:
@@ -59,7 +63,7 @@ def domain_comparisons(scored: Sequence[Scored]) -> list[Comparison]:
     """Return the comparison on each part in each domain that the data names."""
     rows = []
     for s in scored:
-        for domain in s.images.domains:
+        for domain in s.images.domains if len(s.images.domains) > 1 else ():
             inside = np.array([record.domain == domain for record in s.images.records])
             rows.append(compare(f"{s.part} classes · {domain}", *(correct[inside] for correct in s.correct)))
     return rows
@@ -83,7 +87,7 @@ def mistakes(scored: Sequence[Scored]) -> list[Mistake]:
     wrong.sort(key=lambda row: -row[0])
     return [
         Mistake(
-            picture=s.images.records[i].open(),
+            picture=_small(s.images.records[i]),
             source=s.images.records[i].source,
             domain=s.images.records[i].domain,
             truth=s.images.classes[s.labels[i]],
@@ -95,19 +99,19 @@ def mistakes(scored: Sequence[Scored]) -> list[Mistake]:
 
 
 def confused(scored: Sequence[Scored]) -> list[ConfusedPair]:
-    """Return the pairs of classes that the adapter mixes up most often, with a picture of each where the tests have one."""
+    """Return the pairs of classes that the adapter mixes up most often and that the tests have pictures of."""
     counts: Counter[tuple[int, int, int]] = Counter()
     for part, s in enumerate(scored):
         for truth, predicted in zip(s.labels, s.adapted, strict=True):
             if truth != predicted:
                 counts[part, int(truth), int(predicted)] += 1
-    pairs = []
+    pairs: list[ConfusedPair] = []
     for (part, truth, predicted), count in counts.most_common():
         images = scored[part].images
         examples = [next((r for r in images.records if r.label == label), None) for label in (truth, predicted)]
         if examples[0] is not None and examples[1] is not None and len(pairs) < PAIRS:
             names = images.classes[truth], images.classes[predicted]
-            pairs.append(ConfusedPair(*names, count, examples[0].open(), examples[1].open()))
+            pairs.append(ConfusedPair(*names, count, _small(examples[0]), _small(examples[1])))
     return pairs
 
 
@@ -130,11 +134,20 @@ def stream_views(adapter: Adapter, images: ImageSet) -> list[StreamView]:
     assert states.amplitude is not None
     attention = adapter.model.tokens.attention(states.phase, states.amplitude)
     maps = [_square(a[:, adapter.backbone.image.leading :]) for a in attention]
-    views = [x.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy() for x in (pixels, phase_only(pixels), amplitude_only(pixels))]
+    views = [
+        x.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy() for x in (pixels, phase_only(pixels), amplitude_only(pixels))
+    ]
     return [
         StreamView(images.classes[record.label], *(view[i] for view in views), *(m[i] for m in maps))
         for i, record in enumerate(chosen)
     ]
+
+
+def _small(record: Record) -> Image.Image:
+    """Return a picture no larger than a page shows it: dozens are kept."""
+    picture = record.open()
+    picture.thumbnail((SHOWN, SHOWN))
+    return picture
 
 
 def _square(attention: torch.Tensor) -> np.ndarray:

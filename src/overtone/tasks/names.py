@@ -9,7 +9,8 @@ def read_list(given: str, separator: str, option: str) -> list[str] | None:
     """Return the items of "a, b, c", or of a text file with one a line; None for nothing given."""
     if not given.strip():
         return None
-    items = [item.strip() for item in _lines(given, option) or given.split(separator) if item.strip()]
+    lines = _lines(given, option)
+    items = [item.strip() for item in (given.split(separator) if lines is None else lines) if item.strip()]
     if not items:
         raise UserError(f"{option} {given!r} names nothing. Give names separated by {separator!r}, or a file of them.")
     return items

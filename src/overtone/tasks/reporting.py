@@ -2,22 +2,36 @@
 
 from collections.abc import Sequence
 
-from overtone.data import Skipped
+from overtone.data import ImageSet, Skipped
+from overtone.errors import UserError
 from overtone.farl import Adapter
 from overtone.report import AdaptReport, Choice, headline
 from overtone.tasks import judging
-from overtone.tasks.judging import Scored
+from overtone.tasks.judging import Part
 
 LARGEST_MATRIX = 40  # classes
+BOTH = "Seen classes are scored among themselves and unseen ones among themselves, as the field does."
 
 
 def build_report(
-    title: str, adapter: Adapter, scored: Sequence[Scored], choices: list[Choice], skipped: list[Skipped]
+    title: str,
+    adapter: Adapter,
+    parts: Sequence[tuple[ImageSet, Part]],
+    choices: list[Choice],
+    skipped: list[Skipped],
+    notes: Sequence[str] = (),
 ) -> AdaptReport:
-    """Return the report on `scored`, at most one part each."""
+    """Score the adapter on each part and return the report on it.
+
+    Raises UserError when nothing can be scored: one class alone is always right.
+    """
+    alone = [images.classes[0] for images, _ in parts if len(images.classes) == 1]
+    scored = [judging.score(adapter, images, part) for images, part in parts if len(images.classes) > 1]
+    if not scored:
+        raise UserError(f"One class alone, {alone[0]!r}, none of the adapter's: to tell pictures apart takes two.")
     rows = judging.comparisons(scored)
     seen = next((s for s in scored if s.part == "seen"), None)
-    matrix = seen is not None and len(seen.images.classes) <= LARGEST_MATRIX
+    matrix = seen if seen is not None and len(seen.images.classes) <= LARGEST_MATRIX else None
     return AdaptReport(
         title=title,
         summary=headline(rows),
@@ -26,12 +40,14 @@ def build_report(
         classes=judging.class_rows(scored),
         confused=judging.confused(scored),
         mistakes=judging.mistakes(scored),
-        confusion=judging.confusion(seen) if seen is not None and matrix else None,
-        confusion_names=list(seen.images.classes) if seen is not None and matrix else [],
+        confusion=judging.confusion(matrix) if matrix else None,
+        confusion_names=list(matrix.images.classes) if matrix else [],
         streams=judging.stream_views(adapter, scored[0].images),
         choices=choices,
         skipped=skipped,
         notes=[
-            "Classes that were adapted to are scored among themselves, unseen ones among themselves, as the field does.",
+            *notes,
+            *([BOTH] if len(scored) > 1 else []),
+            *(f"The one unseen class, {name!r}, is left out: alone it would always be right." for name in alone),
         ],
     )
