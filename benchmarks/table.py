@@ -24,6 +24,6 @@ def markdown(head: str, columns: Sequence[str], rows: Mapping[str, Mapping[str, 
     """Return a table with a row a method and a column a measure; a measure that a method lacks is a dash."""
     lines = [f"| {head} | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
     for name, measures in rows.items():
-        cells = [spread(measures[c]) if measures.get(c) else "–" for c in columns]
+        cells = [spread(measures[c]) if measures.get(c) else "-" for c in columns]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)

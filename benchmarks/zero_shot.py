@@ -1,14 +1,14 @@
 """The embedded model without adapting, on names it never saw: `python -m benchmarks.zero_shot`.
 
-Top-1 and top-5 on the base and the new concepts, for each style, against all names of that part. No picture of these concepts
-and no clip art or stamp that names them was in its training data, and no picture in the Fluent style at all.
+Top-1 and top-5 on the base and the new concepts, for each style, against all names of that part. No picture of these
+concepts and no clip art or stamp that names them was in its training data, and no picture in the Fluent style at all.
 """
 
 import argparse
 
 import torch
-
 from benchmarks.table import machine, markdown
+
 from overtone.data import ImageSet, emoji_part
 from overtone.data.emoji import STYLES
 from overtone.farl import text_states

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import resvg_py
 from PIL import Image
-
 from tools.packages import npm
 
 ASSET = Path(__file__).parent.parent / "src/overtone/assets/emoji.parquet"

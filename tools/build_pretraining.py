@@ -1,19 +1,18 @@
 """Build `.work/pretraining.parquet`: the pictures that the embedded model learns from, each with several captions.
 
-Emoji of the *pretrain* concepts in every style but the one held out, more houses' drawings of the same concepts, clip art and
-stamps. A clip-art picture or stamp whose caption names a base or a new concept is left out, so that those names stay unseen.
+Emoji of the *pretrain* concepts in every style but the one held out, more houses' drawings of the same concepts, clip
+art and stamps. A clip-art picture or stamp whose caption names a base or a new concept is left out, so that those names
+stay unseen.
 Run as `python -m tools.build_pretraining` after `tools.build_pictures`.
 """
 
 import json
 import re
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
-
 from tools.build_pictures import ASSET, SIZE, icon_svg, rasterise, square_webp
 from tools.packages import WORK, debian, npm
 
@@ -21,7 +20,9 @@ TABLE = WORK / "pretraining.parquet"
 HELD_OUT_STYLE = "fluent"  # no picture of this house is ever learned from
 MORE_HOUSES = ("@iconify-json/emojione", "@iconify-json/noto-v1", "@iconify-json/fxemoji")
 # openclipart's words for how a picture was made or filed, which say nothing of what it shows.
-FILING = re.compile(r"clip ?art|\bsvg|\bpng\b|public domain|externalsource|unsorted|\bhash\b|collection|icon|theme|^\W*(image|media)\W*$")
+FILING = re.compile(
+    r"clip ?art|\bsvg|\bpng\b|public domain|externalsource|unsorted|\bhash\b|collection|icon|theme|^(image|media)$"
+)
 
 
 def words(text: str) -> str:

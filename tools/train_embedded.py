@@ -5,7 +5,6 @@ Run as `python -m tools.train_embedded` after `tools.build_pretraining` and `too
 
 import argparse
 import io
-import os
 import random
 import re
 import shutil
@@ -17,15 +16,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
+from tools.build_pretraining import TABLE
+from tools.distill_text import STUDENT, load_tokenizer
+from tools.packages import WORK
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, log_softmax, normalize
 from transformers import BertModel, Trainer, TrainingArguments
 
 from overtone.models.dual_encoder import MEAN, STD, DualEncoder, DualEncoderConfig
 from overtone.spectral import amplitude_mix
-from tools.build_pretraining import TABLE
-from tools.distill_text import STUDENT, load_tokenizer
-from tools.packages import WORK
 
 ASSET = Path(__file__).parent.parent / "src/overtone/assets/embedded"
 EXTRA_NEGATIVES = 2048  # captions of other pictures that every picture is told apart from
@@ -78,7 +77,7 @@ class Augmentation(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.size = size
+        self.size = size  # pixels a side
         self.move = augment.RandomAffine(10, (0.1, 0.1), (0.75, 1.1), p=0.7)
         self.colour = augment.ColorJitter(0.3, 0.3, 0.4, 0.06, p=0.7)
         self.grey = augment.RandomGrayscale(p=0.1)
@@ -91,7 +90,7 @@ class Augmentation(nn.Module):
         background = torch.where(torch.rand(len(rgba), 1, 1, 1) < 0.6, white, torch.rand(len(rgba), 3, 1, 1))
         rgb = rgba[:, :3] * rgba[:, 3:] + background * (1 - rgba[:, 3:])
         rgb = self.grey(self.colour(rgb.clamp(0, 1)))
-        rgb = interpolate(rgb, self.size, mode="bilinear", antialias=True) if self.size != rgb.shape[-1] else rgb
+        rgb = interpolate(rgb, self.size, mode="bilinear", antialias=True)
         share = torch.rand(len(rgb)) * (torch.rand(len(rgb)) < 0.2)
         return amplitude_mix(rgb, rgb.roll(1, 0), share).clamp(0, 1)
 
@@ -99,9 +98,9 @@ class Augmentation(nn.Module):
 class Pretraining(nn.Module):
     """The dual encoder with its loss: InfoNCE with every caption of a picture as a positive."""
 
-    def __init__(self, model: DualEncoder, texts: Tensor, size: int) -> None:
+    def __init__(self, model: DualEncoder, texts: Tensor) -> None:
         super().__init__()
-        self.model, self.augmentation = model, Augmentation(size)
+        self.model, self.augmentation = model, Augmentation(model.config.image_size)
         self.register_buffer("table", texts, persistent=False)  # pooled outputs of the locked text tower
 
     def forward(self, pixels: Tensor, flip: Tensor, texts: Tensor, belongs: Tensor) -> dict[str, Tensor]:
@@ -111,8 +110,8 @@ class Pretraining(nn.Module):
         image = normalize(self.model.image(rgb.contiguous(memory_format=torch.channels_last)), dim=-1)
         text = normalize(self.model.text.projection(self.table[texts]), dim=-1)
         logits = self.model.logit_scale.exp().clamp(max=100) * image @ text.T
-        own = logits[:, : len(image)]
-        return {"loss": (soft_cross_entropy(logits, belongs) + soft_cross_entropy(own.T, belongs[:, : len(image)].T)) / 2}
+        own, own_belongs = logits[:, : len(image)], belongs[:, : len(image)]
+        return {"loss": (soft_cross_entropy(logits, belongs) + soft_cross_entropy(own.T, own_belongs.T)) / 2}
 
 
 def soft_cross_entropy(logits: Tensor, positives: Tensor) -> Tensor:
@@ -142,61 +141,34 @@ def build_model(bert: BertModel) -> DualEncoder:
     return model
 
 
-def train(model: nn.Module, pictures: Pictures, epochs: float, batch: int, rate: float, seed: int) -> None:
+def train(model: nn.Module, pictures: Pictures, options: argparse.Namespace) -> None:
     """Train with AdamW and a cosine schedule, by the Trainer."""
     arguments = TrainingArguments(
-        output_dir=str(WORK / "embedded-run"), num_train_epochs=epochs, per_device_train_batch_size=batch,
-        learning_rate=rate, weight_decay=0.05, warmup_steps=0.05, lr_scheduler_type="cosine", max_grad_norm=1.0,
-        seed=seed, save_strategy="no", logging_steps=20, report_to="none", remove_unused_columns=False,
+        output_dir=str(WORK / "embedded-run"), num_train_epochs=options.epochs, learning_rate=options.rate,
+        per_device_train_batch_size=options.batch, weight_decay=0.05, warmup_steps=0.05, lr_scheduler_type="cosine",
+        seed=options.seed, save_strategy="no", logging_steps=20, report_to="none", remove_unused_columns=False,
         dataloader_drop_last=True,
     )  # fmt: skip
     Trainer(model=model, args=arguments, train_dataset=pictures, data_collator=pictures.collate).train()
 
 
-@torch.no_grad()
-def validate(model: DualEncoder, rows: list[dict]) -> None:
-    """Print zero-shot top-1 and top-5 of held-out pretrain concepts, per style, against all of their names."""
-    model.eval()
-    names = list(dict.fromkeys(row["name"] for row in rows))
-    text = normalize(model.text.projection(embed_texts(model.text.bert, [n.lower() for n in names])), dim=-1)
-    for style in ("noto", "twemoji", "openmoji", "fluent"):
-        chosen = [row for row in rows if row["style"] == style]
-        rgba = torch.stack([decode(row["image"]) for row in chosen]).float() / 255
-        rgb = (rgba[:, :3] * rgba[:, 3:] + 1 - rgba[:, 3:] - MEAN) / STD
-        rgb = interpolate(rgb, 48, mode="bilinear", antialias=True)
-        ranks = (normalize(model.image(rgb), dim=-1) @ text.T).argsort(descending=True)
-        hits = ranks == torch.tensor([names.index(row["name"]) for row in chosen])[:, None]
-        print(f"{style}: top-1 {hits[:, 0].float().mean():.3f} top-5 {hits[:, :5].any(1).float().mean():.3f} of {len(names)}")
-
-
 def main() -> None:
-    """Train and save; with --trial, hold out a tenth of the pretrain concepts and only print how they fare."""
+    """Train and save."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=float, default=20)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--size", type=int, default=48)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--trial", action="store_true")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     random.seed(options.seed)
-    rows = pq.read_table(TABLE).to_pylist()
-    held_out = []
-    if options.trial:
-        concepts = [r for r in pq.read_table(WORK.parent / "src/overtone/assets/emoji.parquet").to_pylist() if r["part"] == "pretrain"]
-        held_out = [r for r in concepts if int(r["concept"][:4].split("-")[0], 16) % 10 == 0]
-        names = {r["name"] for r in held_out}
-        rows = [row for row in rows if row["captions"][0] not in names]
     bert = BertModel.from_pretrained(STUDENT, add_pooling_layer=False, dtype=torch.float32).eval()
-    pictures = Pictures(rows)
-    print(f"{len(rows)} pictures, {len(pictures.texts)} texts")
+    pictures = Pictures(pq.read_table(TABLE).to_pylist())
+    print(f"{len(pictures)} pictures, {len(pictures.texts)} texts")
     model = build_model(bert)
     started = time.time()
-    train(Pretraining(model, embed_texts(bert, pictures.texts), options.size), pictures, options.epochs, options.batch, options.rate, options.seed)
-    print(f"trained in {(time.time() - started) / 60:.0f} minutes with {torch.get_num_threads()} threads of {os.cpu_count()}")
-    if options.trial:
-        return validate(model, held_out)
+    train(Pretraining(model, embed_texts(bert, pictures.texts)), pictures, options)
+    print(f"trained in {(time.time() - started) / 60:.0f} minutes with {torch.get_num_threads()} threads")
     model.half().save_pretrained(ASSET)
     shutil.copy(STUDENT / "tokenizer.json", ASSET)
 

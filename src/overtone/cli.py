@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import io
 import itertools
 import json
@@ -109,7 +110,8 @@ def explained(error: Exception) -> tuple[str, int]:
         return str(error), MISTAKE
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
-        return f"{error.strerror or error}{where}. Check that place, and that its disk has room.", MISTAKE
+        advice = "Make room" if error.errno == errno.ENOSPC else "Check that place"
+        return f"{error.strerror or error}{where}. {advice} and try again.", MISTAKE
     said = " ".join(str(error).split())[:300]
     return f"this should not happen: {type(error).__name__}: {said}. Please report it with what --debug shows.", FAULT
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shlex
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,7 +14,7 @@ from tyro.conf import Positional, arg
 from overtone import __version__
 from overtone.errors import UserError
 from overtone.files import write_atomically
-from overtone.tasks.folders import SETTINGS, read_settings, resolved_data, writable
+from overtone.tasks.folders import SETTINGS, disk_full, read_settings, resolved_data, writable
 from overtone.tasks.names import read_names, read_templates
 
 if TYPE_CHECKING:
@@ -110,6 +111,11 @@ def adapt(config: AdaptConfig) -> AdaptResult:
             write_run(folder, adapter, report)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_how_to_go_on(folder)) from None
+    except Exception as error:
+        if disk_full(error, folder):
+            disks = f"that of {str(folder)!r} or of {tempfile.gettempdir()!r}"
+            raise UserError(f"The disk is full, {disks}. Make room. {_how_to_go_on(folder)}") from error
+        raise
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return AdaptResult(folder, adapter, report)
 

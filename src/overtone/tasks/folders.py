@@ -1,6 +1,7 @@
 """The folders that tasks write into: tried before the long work, and taken away when it comes to nothing."""
 
 import contextlib
+import errno
 import json
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from typing import Any
 from overtone.errors import UserError
 
 SETTINGS = "config.json"
+LEAST_ROOM = 2**20  # bytes: a disk with less is full
 
 
 @contextlib.contextmanager
@@ -38,6 +40,16 @@ def read_settings(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return settings if isinstance(settings, dict) and "overtone" in settings else {}
+
+
+def disk_full(error: Exception, folder: Path) -> bool:
+    """Return whether a full disk is what an error comes from."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # torch's and safetensors' writers raise errors of their own, and torch's does not say why
+    return "No space left" in str(error) or (
+        isinstance(error, RuntimeError) and folder.exists() and shutil.disk_usage(folder).free < LEAST_ROOM
+    )
 
 
 def resolved_data(data: str) -> str:
