@@ -5,7 +5,6 @@ Run as `python -m tools.train_embedded` after `tools.build_pretraining` and `too
 
 import argparse
 import io
-import random
 import re
 import shutil
 import time
@@ -20,14 +19,13 @@ from tools.build_pretraining import TABLE
 from tools.distill_text import STUDENT, load_tokenizer
 from tools.packages import WORK
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, log_softmax, normalize
+from torch.nn.functional import cross_entropy, interpolate, normalize
 from transformers import BertModel, Trainer, TrainingArguments
 
 from overtone.models.dual_encoder import MEAN, STD, DualEncoder, DualEncoderConfig
 from overtone.spectral import amplitude_mix
 
 ASSET = Path(__file__).parent.parent / "src/overtone/assets/embedded"
-EXTRA_NEGATIVES = 2048  # captions of other pictures that every picture is told apart from
 ONE_WAY = re.compile(r"left|right|clock|letter|digit|button|arrow|number|keycap|alphabet|lowercase|uppercase|english")
 
 
@@ -37,39 +35,25 @@ def decode(image: bytes) -> Tensor:
 
 
 class Pictures(torch.utils.data.Dataset):
-    """The pretraining pictures, with the numbers of their captions in one list of texts."""
+    """The pretraining pictures that have a proper name: all but clip art, whose titles are often a file's."""
 
     def __init__(self, rows: list[dict]) -> None:
+        rows = [row for row in rows if row["source"] != "clip art"]
         self.pixels = torch.stack([decode(row["image"]) for row in rows])
-        self.texts = list(dict.fromkeys(caption.lower() for row in rows for caption in row["captions"]))
-        number = {text: i for i, text in enumerate(self.texts)}
-        self.captions = [list(dict.fromkeys(number[c.lower()] for c in row["captions"])) for row in rows]
-        self.may_flip = [not ONE_WAY.search(" ".join(row["captions"]).lower()) for row in rows]
-        self.owners = torch.zeros(len(rows), len(self.texts), dtype=torch.bool)
-        for i, captions in enumerate(self.captions):
-            self.owners[i, captions] = True
+        names = [row["captions"][0].lower() for row in rows]
+        self.names = list(dict.fromkeys(names))
+        self.name = torch.tensor([self.names.index(name) for name in names])
+        self.may_flip = torch.tensor([not ONE_WAY.search(" ".join(row["captions"]).lower()) for row in rows])
 
     def __len__(self) -> int:
-        return len(self.captions)
+        return len(self.name)
 
     def __getitem__(self, index: int) -> int:
         return index
 
-    def draw_caption(self, index: int) -> int:
-        """Draw the first caption (the name or title) half of the time, else any."""
-        captions = self.captions[index]
-        return captions[0] if random.random() < 0.5 else random.choice(captions)
-
     def collate(self, indices: list[int]) -> dict[str, Tensor]:
-        """Return pixels (batch, 4, 64, 64), text numbers and which of the texts belong to which picture."""
-        texts = torch.tensor([self.draw_caption(i) for i in indices])
-        texts = torch.cat([texts, torch.randint(len(self.texts), (EXTRA_NEGATIVES,))])
-        return {
-            "pixels": self.pixels[indices],
-            "flip": torch.tensor([self.may_flip[i] and random.random() < 0.5 for i in indices]),
-            "texts": texts,
-            "belongs": self.owners[indices][:, texts],
-        }
+        """Return pixels (batch, 4, 64, 64), which may be mirrored, and the numbers of the names."""
+        return {"pixels": self.pixels[indices], "may_flip": self.may_flip[indices], "name": self.name[indices]}
 
 
 class Augmentation(nn.Module):
@@ -78,46 +62,42 @@ class Augmentation(nn.Module):
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size  # pixels a side
-        self.move = augment.RandomAffine(10, (0.1, 0.1), (0.75, 1.1), p=0.7)
-        self.colour = augment.ColorJitter(0.3, 0.3, 0.4, 0.06, p=0.7)
-        self.grey = augment.RandomGrayscale(p=0.1)
+        self.move = augment.RandomAffine(10, (0.1, 0.1), (0.8, 1.1), p=0.6)
+        self.colour = augment.ColorJitter(0.2, 0.2, 0.3, 0.04, p=0.5)
+        self.grey = augment.RandomGrayscale(p=0.05)
 
-    def forward(self, pixels: Tensor, flip: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor, may_flip: Tensor) -> Tensor:
         """Return augmented RGB in [0, 1] of RGBA bytes."""
         rgba = self.move(pixels.float() / 255)
+        flip = may_flip & (torch.rand(len(rgba)) < 0.5)
         rgba = torch.where(flip.view(-1, 1, 1, 1), rgba.flip(-1), rgba)
         white = torch.ones(len(rgba), 3, 1, 1)
-        background = torch.where(torch.rand(len(rgba), 1, 1, 1) < 0.6, white, torch.rand(len(rgba), 3, 1, 1))
+        background = torch.where(torch.rand(len(rgba), 1, 1, 1) < 0.9, white, torch.rand(len(rgba), 3, 1, 1))
         rgb = rgba[:, :3] * rgba[:, 3:] + background * (1 - rgba[:, 3:])
         rgb = self.grey(self.colour(rgb.clamp(0, 1)))
         rgb = interpolate(rgb, self.size, mode="bilinear", antialias=True)
-        share = torch.rand(len(rgb)) * (torch.rand(len(rgb)) < 0.2)
+        share = torch.rand(len(rgb)) * (torch.rand(len(rgb)) < 0.1)
         return amplitude_mix(rgb, rgb.roll(1, 0), share).clamp(0, 1)
 
 
 class Pretraining(nn.Module):
-    """The dual encoder with its loss: InfoNCE with every caption of a picture as a positive."""
+    """The dual encoder with its loss: the picture's name among all names, as the locked text tower embeds them."""
 
-    def __init__(self, model: DualEncoder, texts: Tensor) -> None:
+    names: Tensor
+
+    def __init__(self, model: DualEncoder, names: Tensor) -> None:
         super().__init__()
         self.model, self.augmentation = model, Augmentation(model.config.image_size)
-        self.register_buffer("table", texts, persistent=False)  # pooled outputs of the locked text tower
-
-    def forward(self, pixels: Tensor, flip: Tensor, texts: Tensor, belongs: Tensor) -> dict[str, Tensor]:
-        """Return the mean of the two directions' losses."""
         with torch.no_grad():
-            rgb = (self.augmentation(pixels, flip) - MEAN) / STD
+            self.register_buffer("names", normalize(model.text.projection(names), dim=-1), persistent=False)
+
+    def forward(self, pixels: Tensor, may_flip: Tensor, name: Tensor) -> dict[str, Tensor]:
+        """Return the cross-entropy of the scaled cosines."""
+        with torch.no_grad():
+            rgb = (self.augmentation(pixels, may_flip) - MEAN) / STD
         image = normalize(self.model.image(rgb.contiguous(memory_format=torch.channels_last)), dim=-1)
-        text = normalize(self.model.text.projection(self.table[texts]), dim=-1)
-        logits = self.model.logit_scale.exp().clamp(max=100) * image @ text.T
-        own, own_belongs = logits[:, : len(image)], belongs[:, : len(image)]
-        return {"loss": (soft_cross_entropy(logits, belongs) + soft_cross_entropy(own.T, own_belongs.T)) / 2}
-
-
-def soft_cross_entropy(logits: Tensor, positives: Tensor) -> Tensor:
-    """Return the mean cross-entropy with the target spread evenly over each row's positives."""
-    target = positives / positives.sum(-1, keepdim=True)
-    return -(target * log_softmax(logits, dim=-1)).sum(-1).mean()
+        logits = self.model.logit_scale.exp() * image @ self.names.T
+        return {"loss": cross_entropy(logits, name, label_smoothing=0.05)}
 
 
 @torch.no_grad()
@@ -132,13 +112,23 @@ def embed_texts(bert: BertModel, texts: list[str]) -> Tensor:
     return torch.cat(out)
 
 
-def build_model(bert: BertModel) -> DualEncoder:
-    """Return the model at its start: locked text tower, text projection at identity."""
+def build_model(bert: BertModel, names: Tensor) -> DualEncoder:
+    """Return the model at its start, the text tower locked, its projection set to spread the names."""
     model = DualEncoder(DualEncoderConfig(text=bert.config.to_dict()))
     model.text.bert.load_state_dict(bert.state_dict())
-    model.text.bert.requires_grad_(False)
-    nn.init.eye_(model.text.projection.weight)
+    model.text.projection.weight.data = whitening(names)
+    model.text.requires_grad_(False)
     return model
+
+
+def whitening(names: Tensor) -> Tensor:
+    """Return (C + e I)^(-1/2) for the second moment C of unit embeddings, with e the mean of its eigenvalues.
+
+    Names that share a word lie close together; this takes the shared directions back. Trained freely, the map would
+    forget what it was not shown: names never seen.
+    """
+    values, vectors = torch.linalg.eigh(names.T @ names / len(names))
+    return (vectors * (values + values.mean()).rsqrt()) @ vectors.T
 
 
 def train(model: nn.Module, pictures: Pictures, options: argparse.Namespace) -> None:
@@ -155,19 +145,19 @@ def train(model: nn.Module, pictures: Pictures, options: argparse.Namespace) -> 
 def main() -> None:
     """Train and save."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=float, default=20)
+    parser.add_argument("--epochs", type=float, default=50)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.manual_seed(options.seed)
-    random.seed(options.seed)
     bert = BertModel.from_pretrained(STUDENT, add_pooling_layer=False, dtype=torch.float32).eval()
     pictures = Pictures(pq.read_table(TABLE).to_pylist())
-    print(f"{len(pictures)} pictures, {len(pictures.texts)} texts")
-    model = build_model(bert)
+    names = normalize(embed_texts(bert, pictures.names), dim=-1)
+    print(f"{len(pictures)} pictures, {len(names)} names")
+    model = build_model(bert, names)
     started = time.time()
-    train(Pretraining(model, embed_texts(bert, pictures.texts)), pictures, options)
+    train(Pretraining(model, names), pictures, options)
     print(f"trained in {(time.time() - started) / 60:.0f} minutes with {torch.get_num_threads()} threads")
     model.half().save_pretrained(ASSET)
     shutil.copy(STUDENT / "tokenizer.json", ASSET)

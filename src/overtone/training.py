@@ -38,8 +38,11 @@ def train(
     config: TrainingConfig,
     out: Path,
     resume: bool,
+    measure: Callable[[], dict[str, float]] | None = None,
 ) -> list[dict[str, Any]]:
     """Train `model`, whose forward returns a loss, and return the log: one record a logged step, with its epoch.
+
+    After each epoch `measure` is called, and what it returns is a record of the log too.
 
     A checkpoint is kept in `out` after every epoch. With `resume`, training goes on from the last one and ends with the
     same weights as if it had never stopped.
@@ -65,14 +68,17 @@ def train(
         dataloader_pin_memory=config.device != "cpu",
     )
     bar = Bar()
-    trainer = Trainer(model=model, args=arguments, train_dataset=data, data_collator=collate, callbacks=[bar])
+    callbacks = [bar, *([AfterEpoch(measure)] if measure else [])]
+    trainer = Trainer(model=model, args=arguments, train_dataset=data, data_collator=collate, callbacks=callbacks)
     for noisy in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(noisy)
     try:
         trainer.train(resume_from_checkpoint=_last_checkpoint(out) if resume else None)
     finally:
         bar.close()  # on Ctrl-C too: the terminal gets its cursor back
-    return [record for record in trainer.state.log_history if "loss" in record]
+    return [
+        record for record in trainer.state.log_history if "train_loss" not in record
+    ]  # all but the Trainer's summary
 
 
 def pick_device(name: str) -> str:
@@ -85,7 +91,8 @@ def pick_device(name: str) -> str:
         return next(device for device in ("cuda", "mps", "cpu") if there[device])
     if not there.get(name.split(":")[0], False):
         found = ", ".join(device for device in there if there[device])
-        raise UserError(f"--device {name}: not on this machine, which has {found}.{did_you_mean(name, there)}")
+        near = "" if name in there else did_you_mean(name, there)
+        raise UserError(f"--device {name}: not on this machine, which has {found}.{near}")
     return name
 
 
@@ -93,6 +100,17 @@ def _last_checkpoint(out: Path) -> str | None:
     """Return the last checkpoint that was written whole: the Trainer writes its own state last."""
     whole = [path.parent for path in out.glob("checkpoint-*/trainer_state.json")]
     return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
+
+
+class AfterEpoch(TrainerCallback):
+    """Write a measurement into the log, and so into the checkpoint that follows, after every epoch."""
+
+    def __init__(self, measure: Callable[[], dict[str, float]]) -> None:
+        self.measure = measure
+
+    def on_epoch_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Measure."""
+        state.log_history.append(self.measure() | {"epoch": state.epoch, "step": state.global_step})
 
 
 class Bar(TrainerCallback):

@@ -40,6 +40,7 @@ WEIGHTS, DESCRIPTION = "adapter.safetensors", "adapter.json"
 FORMAT = 1
 MADE = ("training", "views", "amplitude_mix", "pictures", "versions")  # how an adapter came to be
 FIELDS = ("format", "backbone", "backbone_digest", "preprocessing", "templates", "classes", "method", *MADE)
+MOST_VALIDATION = 512  # pictures
 VIEWS = 4  # random views of each training picture; their frozen states are computed once
 CLASSES = 1024  # class names whose states are held at a time
 Picture = Record | Image.Image | str | Path
@@ -99,11 +100,13 @@ class Adapter:
         checkpoints: Path | None = None,
         resume: bool = False,
         cached: bool = True,
+        validation: ImageSet | None = None,
     ) -> "Adapter":
         """Adapt a backbone to the pictures and classes of `train_set`.
 
         With `checkpoints`, an interrupted run goes on from there when `resume` is set. `cached=False` computes the
-        frozen states anew at every step: the same result, slowly.
+        frozen states anew at every step: the same result, slowly. With `validation`, pictures of the same classes, the
+        log has the accuracy on them after every epoch; nothing is chosen by it.
         """
         method, training = method or FarlConfig(), training or TrainingConfig()
         if isinstance(backbone, str):
@@ -124,9 +127,10 @@ class Adapter:
             views = torch.randint(VIEWS, (len(rows),)).tolist()
             return {"images": source.batch(rows, views), "labels": labels[rows]}
 
+        measure = _Validation(model, source, len(labels), texts, validation) if validation else None
         with tempfile.TemporaryDirectory() as scratch:
             folder = checkpoints or Path(scratch)
-            log = train(_Objective(model, texts), _Rows(len(labels)), collate, training, folder, resume)
+            log = train(_Objective(model, texts), _Rows(len(labels)), collate, training, folder, resume, measure)
         model.eval()
         _average_streams(model, source, len(labels))
         made = {
@@ -306,21 +310,50 @@ class _Objective(nn.Module):
         return self.model(images, self.texts, labels)
 
 
+class _Validation:
+    """The accuracy on pictures that are not learned from, at most MOST_VALIDATION of them, as training stands."""
+
+    def __init__(self, model: FarlModel, source: _States, count: int, texts: TextStates, validation: ImageSet) -> None:
+        self.model, self.source, self.count, self.texts = model, source, count, texts
+        chosen = torch.linspace(0, len(validation) - 1, min(len(validation), MOST_VALIDATION)).long()
+        images = validation.select(chosen.tolist())
+        streams = model.config.injection == "by_depth"
+        backbone, device = source.backbone, source.device
+        self.batches: list[tuple[ImageStates, Tensor]] = []
+        for start in range(0, len(images), BATCH):
+            records = images.records[start : start + BATCH]
+            pixels = torch.stack([backbone.pixels(record.open()) for record in records]).to(device)
+            labels = torch.tensor([record.label for record in records], device=device)
+            self.batches.append((image_states(backbone, pixels, streams), labels))
+
+    @torch.no_grad()
+    def __call__(self) -> dict[str, float]:
+        """Return the accuracy; the Trainer sets the model to training again by itself."""
+        model = self.model.eval()
+        _average_streams(model, self.source, self.count, views=1)
+        w = model.text_features(self.texts, model.mean_streams)
+        right = total = 0
+        for states, labels in self.batches:
+            logits = model.logits(*model.image_features(states, model.read(states)), w, seen=True)
+            right, total = right + int((logits.argmax(dim=1) == labels).sum()), total + len(labels)
+        return {"validation_accuracy": right / total}
+
+
 @torch.no_grad()
-def _average_streams(model: FarlModel, source: _States, count: int) -> None:
+def _average_streams(model: FarlModel, source: _States, count: int, views: int = VIEWS) -> None:
     """Freeze the training set's mean structure and style tokens into the model."""
     if not model.uses_streams:
         return
     structure, style = torch.zeros_like(model.mean_structure), torch.zeros_like(model.mean_style)
-    for view in range(VIEWS):
+    for view in range(views):
         for start in range(0, count, BATCH):
             rows = range(start, min(start + BATCH, count))
             streams = model.read(source.batch(rows, [view] * len(rows)).to(structure.device))
             assert streams is not None
             structure += streams[0].sum(dim=0)
             style += streams[1].sum(dim=0)
-    model.mean_structure.copy_(structure / (VIEWS * count))
-    model.mean_style.copy_(style / (VIEWS * count))
+    model.mean_structure.copy_(structure / (views * count))
+    model.mean_style.copy_(style / (views * count))
 
 
 def _open(image: Picture) -> Image.Image:

@@ -35,10 +35,10 @@ class DualEncoderConfig(PreTrainedConfig):
     def __init__(
         self,
         image_size: int = 48,
-        stem: Sequence[int] = (32, 128),
-        width: int = 192,
-        depth: int = 4,
-        heads: int = 6,
+        stem: Sequence[int] = (32, 64),
+        width: int = 128,
+        depth: int = 3,
+        heads: int = 4,
         position_std: float = 2.0,
         text: dict[str, Any] | None = None,
         features: int = 384,
@@ -87,9 +87,7 @@ class ImageEncoder(Tower):
         self.stem = nn.Sequential(
             convolution(3, thin, stride=2),
             nn.ReLU(),
-            convolution(thin, 2 * thin),
-            nn.ReLU(),
-            ConvBlock(2 * thin, wide, stride=2),
+            ConvBlock(thin, wide, stride=2),
             ConvBlock(wide, config.width, stride=2),
         )
         self.positions = FourierFeatures.random(2, config.width // 2, config.position_std)
@@ -186,7 +184,7 @@ class DualEncoder(PreTrainedModel):
         super().__init__(config)
         self.image = ImageEncoder(config)
         self.text = TextEncoder(config)
-        self.logit_scale = nn.Parameter(torch.tensor(20.0).log())
+        self.logit_scale = nn.Parameter(torch.tensor(30.0).log())
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
