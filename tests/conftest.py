@@ -1,17 +1,26 @@
 """A tiny random model and real pictures, laid out as users lay them out."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from transformers.utils.logging import disable_progress_bar
 
 from overtone.data.emoji import PICTURES, STYLES
 from overtone.models.dual_encoder import DualEncoder, DualEncoderConfig
+from overtone.tasks import AdaptConfig, adapt
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 A_CLASS = 6  # pictures of each class in `photos`
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet() -> None:
+    """Switch transformers' bars off, as the command does before it imports transformers."""
+    disable_progress_bar()
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +36,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text |= {"intermediate_size": 48, "max_position_embeddings": 48}
     config = DualEncoderConfig(image_size=48, stem=(8, 16), width=32, depth=4, heads=2, text=text, features=24)
     model = DualEncoder(config)
-    for parameter in model.parameters():  # far from its start, where all pictures look alike
-        parameter.data += 0.2 * torch.randn_like(parameter)
+    for name, weight in model.named_parameters():  # at their start, all words and all pictures look alike
+        if weight.dim() > 1:
+            weight.data.normal_(std=1 if "embeddings" in name else weight[0].numel() ** -0.5)
     model.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
@@ -43,15 +53,32 @@ def drawings() -> dict[str, list[bytes]]:
 
 
 @pytest.fixture
-def photos(tmp_path: Path, drawings: dict[str, list[bytes]]) -> Path:
+def write_classes() -> Callable[[Path, dict[str, list[bytes]]], Path]:
+    """Return what writes pictures into a folder a class."""
+
+    def write(folder: Path, classes: dict[str, list[bytes]]) -> Path:
+        for name, files in classes.items():
+            (folder / name).mkdir(parents=True)
+            for number, file in enumerate(files):
+                (folder / name / f"{number}.{'webp' if file[:4] == b'RIFF' else 'png'}").write_bytes(file)
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def photos(tmp_path: Path, drawings: dict[str, list[bytes]], write_classes: Callable[..., Path]) -> Path:
     """A folder of class folders; its own to change."""
     return write_classes(tmp_path / "photos", {style: files[:A_CLASS] for style, files in drawings.items()})
 
 
-def write_classes(folder: Path, classes: dict[str, list[bytes]]) -> Path:
-    """Write pictures into a folder a class."""
-    for name, files in classes.items():
-        (folder / name).mkdir(parents=True)
-        for number, file in enumerate(files):
-            (folder / name / f"{number}.{'webp' if file[:4] == b'RIFF' else 'png'}").write_bytes(file)
-    return folder
+@pytest.fixture(scope="session")
+def adapted(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, drawings: dict[str, list[bytes]]) -> Path:
+    """A finished run on three of the styles; not to be changed."""
+    folder = tmp_path_factory.mktemp("adapted")
+    for style in ("fluent", "noto", "openmoji"):
+        (folder / "photos" / style).mkdir(parents=True)
+        for number, file in enumerate(drawings[style][:A_CLASS]):
+            (folder / "photos" / style / f"{number}.webp").write_bytes(file)
+    data, out = str(folder / "photos"), str(folder / "run")
+    return adapt(AdaptConfig(data, model=str(tiny_model), out=out, epochs=2, batch_size=4)).folder

@@ -1,10 +1,13 @@
 """`overtone adapt`: adapt a vision-language model to pictures with labels, and report whether it helped."""
 
+import contextlib
 import dataclasses
 import json
+import os
 import shlex
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -100,22 +103,14 @@ def adapt(config: AdaptConfig) -> AdaptResult:
     folder = run_folder(config)
     settings = resolved(config) | {"classes": names, "templates": templates, "train_pictures": len(splits.train)}
     check_begun(folder, config.resume, settings)
-    try:
-        with writable(folder, kept=f"{CHECKPOINTS}/*/trainer_state.json"):
-            write_atomically(folder / SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
-            backbone = load_backbone(config.model, config.device)
-            splits = check_splits(splits)
-            require_pictures(splits)
-            adapter = fit(config, splits, backbone, templates, folder)
-            report = judge(config, splits, adapter)
-            write_run(folder, adapter, report)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(_how_to_go_on(folder)) from None
-    except Exception as error:
-        if disk_full(error, folder):
-            disks = f"that of {str(folder)!r} or of {tempfile.gettempdir()!r}"
-            raise UserError(f"The disk is full, {disks}. Make room. {_how_to_go_on(folder)}") from error
-        raise
+    with saying_how_to_go_on(folder), writable(folder, kept=f"{CHECKPOINTS}/*/trainer_state.json"):
+        write_atomically(folder / SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+        backbone = load_backbone(config.model, config.device)
+        splits = check_splits(splits)
+        require_pictures(splits)
+        adapter = fit(config, splits, backbone, templates, folder)
+        report = judge(config, splits, adapter)
+        write_run(folder, adapter, report)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return AdaptResult(folder, adapter, report)
 
@@ -168,6 +163,20 @@ def require_pictures(splits: "Splits") -> None:
         )
 
 
+@contextlib.contextmanager
+def saying_how_to_go_on(folder: Path) -> Iterator[None]:
+    """Let an interruption, or a full disk, say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_how_to_go_on(folder)) from None
+    except Exception as error:
+        if disk_full(error, folder):
+            disks = f"that of {str(folder)!r} or of {tempfile.gettempdir()!r}"
+            raise UserError(f"The disk is full, {disks}. Make room. {_how_to_go_on(folder)}") from error
+        raise
+
+
 def fit(
     config: AdaptConfig, splits: "Splits", backbone: "Backbone", templates: list[str] | None, folder: Path
 ) -> "Adapter":
@@ -192,6 +201,7 @@ def fit(
         config.amplitude_mix,
         folder / CHECKPOINTS,
         config.resume,
+        validation=splits.val,
     )
 
 
@@ -204,8 +214,14 @@ def judge(config: AdaptConfig, splits: "Splits", adapter: "Adapter") -> "AdaptRe
     if splits.unseen:
         parts.append((splits.unseen, "unseen"))
     choices = [Choice(*choice) for choice in splits.choices] + how_adapted(config, adapter)
+    if splits.val:
+        choices.append(
+            Choice("validation pictures", f"{len(splits.val):,}", "for a curve alone: nothing is chosen by it")
+        )
     report = build_report(f"Adapted to {config.data}", adapter, parts, choices, list(splits.skipped))
-    report.curves = {"loss": [(record["epoch"], record["loss"]) for record in adapter.log]}
+    for curve in ("loss", "validation_accuracy"):
+        if points := [(record["epoch"], record[curve]) for record in adapter.log if curve in record]:
+            report.curves[curve.replace("_", " ")] = points
     return report
 
 
@@ -254,9 +270,10 @@ def write_run(folder: Path, adapter: "Adapter", report: "AdaptReport") -> None:
 
     write_metrics_json(report, folder / "metrics.json")
     write_classes_csv(report.classes, folder / "classes.csv")
+    name = adapter.backbone.name
     front = {
         "library_name": "overtone",
-        "base_model": adapter.backbone.name,
+        "base_model": Path(name).name if Path(name).is_absolute() else name,  # where it stands here helps no reader
         "pipeline_tag": "zero-shot-image-classification",
         "tags": ["few-shot", "farl"],
     }
@@ -267,7 +284,7 @@ def write_run(folder: Path, adapter: "Adapter", report: "AdaptReport") -> None:
 
 def _anywhere(model: str) -> str:
     """Return a directory's full path, so that the adapter finds its backbone from wherever it is used."""
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))  # noqa: PTH111 - unlike Path's, it raises on no name at all
     return str(path.resolve()) if model != "embedded" and path.is_dir() else model
 
 
