@@ -1,6 +1,7 @@
 """The command as a user meets it: what it prints where, how it ends, and how it goes on after being stopped."""
 
 import errno
+import functools
 import importlib
 import json
 import os
@@ -212,7 +213,11 @@ def test_the_disk_is_full_at_the_end(
 def stopped(folder: Path, number: int, args: list[str], reached: Callable[[], bool]) -> tuple[int, str]:
     """Start the command, send a signal once it got somewhere, and return its exit code and what stands on stderr."""
     where = Path(sys.executable).parent / "overtone"
-    with subprocess.Popen([where, *args], cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+    # Where the tests run in the background, Ctrl-C is ignored, and children would inherit that.
+    heeding = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        [where, *args], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heeding
+    ) as process:
         try:
             while process.poll() is None and not reached():
                 time.sleep(0.01)

@@ -1,8 +1,7 @@
 """Build `.work/pretraining.parquet`: the pictures that the embedded model learns from, each with several captions.
 
-Emoji of the *pretrain* concepts in every style but the one held out, more houses' drawings of the same concepts, clip
-art and stamps. A clip-art picture or stamp whose caption names a base or a new concept is left out, so that those names
-stay unseen.
+Emoji of the *pretrain* concepts in every style but the one held out, more houses' drawings of the same concepts, and
+stamps. A stamp whose caption names a base or a new concept is left out, so that those names stay unseen.
 Run as `python -m tools.build_pretraining` after `tools.build_pictures`.
 """
 
@@ -19,10 +18,6 @@ from tools.packages import WORK, debian, npm
 TABLE = WORK / "pretraining.parquet"
 HELD_OUT_STYLE = "fluent"  # no picture of this house is ever learned from
 MORE_HOUSES = ("@iconify-json/emojione", "@iconify-json/noto-v1", "@iconify-json/fxemoji")
-# openclipart's words for how a picture was made or filed, which say nothing of what it shows.
-FILING = re.compile(
-    r"clip ?art|\bsvg|\bpng\b|public domain|externalsource|unsorted|\bhash\b|collection|icon|theme|^(image|media)$"
-)
 
 
 def words(text: str) -> str:
@@ -53,20 +48,6 @@ def house_drawings(package: str, concepts: list[dict]) -> list[tuple[str, list[s
         (package.rsplit("/")[-1], [wanted[key]["name"], *wanted[key]["keywords"]], icon_svg(icons, found[key]))
         for key in sorted(wanted.keys() & found.keys())
     ]
-
-
-def clip_art() -> list[tuple[str, list[str], str]]:
-    """Return openclipart's drawings with their titles and keywords, as (source, captions, SVG)."""
-    drawings = []
-    for file in sorted((debian("openclipart-svg") / "usr/share/openclipart/svg").rglob("*.svg")):
-        svg = file.read_text(errors="ignore")
-        title = re.search(r"<dc:title>(.*?)</dc:title>", svg, re.DOTALL)
-        keywords = re.findall(r"<rdf:li>(.*?)</rdf:li>", svg, re.DOTALL)
-        captions = [words(text).strip() for text in ([title[1]] if title else []) + keywords]
-        captions = [c for c in dict.fromkeys(captions) if len(c) > 2 and not FILING.search(c)]
-        if captions and len(svg) < 2**20:
-            drawings.append(("clip art", captions[:12], svg))
-    return drawings
 
 
 def stamps() -> list[dict]:
@@ -113,7 +94,6 @@ def build() -> pa.Table:
         return not any(name in singular(caption) for caption in captions for name in unseen)
 
     drawings = [d for house in MORE_HOUSES for d in house_drawings(house, concepts)]
-    drawings += [d for d in clip_art() if allowed(d[1])]
     with ProcessPoolExecutor() as pool:
         drawn = [row for row in pool.map(draw, drawings, chunksize=64) if row]
     return pa.Table.from_pylist(emoji_rows(concepts) + drawn + [row for row in stamps() if allowed(row["captions"])])
