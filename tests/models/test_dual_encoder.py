@@ -63,7 +63,7 @@ def pixels(size: int = 32) -> Tensor:
 def test_forward_is_the_scaled_cosine(model: DualEncoder) -> None:
     image, text = model.image(pixels()).double(), model.text(ids()).double()
     cosine = (image @ text.T) / (image.norm(dim=-1)[:, None] * text.norm(dim=-1))
-    assert_close(model(pixels(), ids()).double(), 20 * cosine, atol=1e-4, rtol=1e-5)
+    assert_close(model(pixels(), ids()).double(), 30 * cosine, atol=1e-4, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -84,7 +84,7 @@ def test_a_new_model_keeps_what_its_layers_chose() -> None:
     torch.manual_seed(3)
     plain = torch.nn.Linear(40, 24, bias=False)
     made = DualEncoder(config())
-    assert made.logit_scale.exp().item() == pytest.approx(20)
+    assert made.logit_scale.exp().item() == pytest.approx(30)
     assert made.image.projection.weight.std().item() == pytest.approx(plain.weight.std().item(), rel=0.1)
 
 
@@ -183,7 +183,7 @@ def test_loaded_as_a_backbone(model: DualEncoder, folder: Path) -> None:
     assert backbone.tokenize(["zebra " * 40]).tolist() == [[2] + [1] * 10 + [3]]  # cut to what the model takes
     assert_close(backbone.text(ids()), model.text(ids()), atol=1e-6, rtol=0)
     assert_close(backbone.image(pixels()), model.image(pixels()), atol=1e-6, rtol=0)
-    assert backbone.logit_scale == pytest.approx(20)
+    assert backbone.logit_scale == pytest.approx(30)
     assert (backbone.name, backbone.size) == ("embedded", 32)
     assert backbone.digest == digest_of((name, t) for name, t in model.state_dict().items())
     assert load_backbone(str(folder)).name == str(folder)
