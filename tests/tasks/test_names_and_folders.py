@@ -80,4 +80,6 @@ def test_a_full_disk_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not disk_full(OSError(13, "Permission denied"), tmp_path)
     assert not disk_full(RuntimeError("unexpected pos 691200 vs 691092"), tmp_path)
     monkeypatch.setattr("overtone.tasks.folders.LEAST_ROOM", 2**63)
-    assert disk_full(RuntimeError("unexpected pos 691200 vs 691092"), tmp_path)  # as torch.save says it
+    with pytest.raises(OSError, match=r"No space left on device: '.*run'"), writable(tmp_path / "run"):
+        raise RuntimeError("unexpected pos 691200 vs 691092")  # as torch.save says it
+    assert not (tmp_path / "run").exists()

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import shlex
@@ -17,7 +18,7 @@ from tyro.conf import Positional, arg
 from overtone import __version__
 from overtone.errors import UserError
 from overtone.files import write_atomically
-from overtone.tasks.folders import SETTINGS, disk_full, read_settings, resolved_data, writable
+from overtone.tasks.folders import SETTINGS, read_settings, resolved_data, writable
 from overtone.tasks.names import read_names, read_templates
 
 if TYPE_CHECKING:
@@ -170,11 +171,11 @@ def saying_how_to_go_on(folder: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_how_to_go_on(folder)) from None
-    except Exception as error:
-        if disk_full(error, folder):
-            disks = f"that of {str(folder)!r} or of {tempfile.gettempdir()!r}"
-            raise UserError(f"The disk is full, {disks}. Make room. {_how_to_go_on(folder)}") from error
-        raise
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        disks = f"that of {str(folder)!r} or of {tempfile.gettempdir()!r}"
+        raise UserError(f"The disk is full, {disks}. Make room. {_how_to_go_on(folder)}") from error
 
 
 def fit(

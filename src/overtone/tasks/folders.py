@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,17 +20,21 @@ LEAST_ROOM = 2**20  # bytes: a disk with less is full
 def writable(folder: Path, kept: str | None = None) -> Iterator[None]:
     """Make `folder`; when the work in it fails, take away what was written, unless a file matches `kept`.
 
-    What was there before stays. Raises UserError when nothing can be written there.
+    What was there before stays. Raises UserError when nothing can be written there, and OSError with ENOSPC for a full
+    disk, in whatever way a writer reported it.
     """
     made = _make(folder)
     fresh = not any(folder.iterdir())
     try:
         yield
-    except BaseException:
+    except BaseException as error:
+        full = disk_full(error, folder)  # asked before there is room again
         if fresh and not (kept and any(folder.glob(kept))):
             shutil.rmtree(made or folder, ignore_errors=True)
             if made is None:
                 folder.mkdir(exist_ok=True)
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
         raise
 
 
@@ -42,13 +47,13 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return settings if isinstance(settings, dict) and "overtone" in settings else {}
 
 
-def disk_full(error: Exception, folder: Path) -> bool:
+def disk_full(error: BaseException, folder: Path) -> bool:
     """Return whether a full disk is what an error comes from."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     # torch's and safetensors' writers raise errors of their own, and torch's does not say why
     return "No space left" in str(error) or (
-        isinstance(error, RuntimeError) and folder.exists() and shutil.disk_usage(folder).free < LEAST_ROOM
+        isinstance(error, RuntimeError) and shutil.disk_usage(folder).free < LEAST_ROOM
     )
 
 
