@@ -113,7 +113,9 @@ def embed_texts(bert: BertModel, texts: list[str]) -> Tensor:
 
 def build_model(bert: BertModel, names: Tensor) -> DualEncoder:
     """Return the model at its start, the text tower locked, its projection set to spread the names."""
-    model = DualEncoder(DualEncoderConfig(text=bert.config.to_dict()))
+    text = bert.config.to_dict()
+    del text["_name_or_path"]  # where it stood on the machine that trained it
+    model = DualEncoder(DualEncoderConfig(text=text))
     model.text.bert.load_state_dict(bert.state_dict())
     model.text.projection.weight.data = whitening(names)
     model.text.requires_grad_(False)
