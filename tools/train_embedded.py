@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from tools.build_pretraining import TABLE
-from tools.distill_text import STUDENT, load_tokenizer
+from tools.distill_text import STUDENT, embed, load_tokenizer
 from tools.packages import WORK
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, normalize
@@ -105,9 +105,7 @@ def embed_texts(bert: BertModel, texts: list[str]) -> Tensor:
     tokenizer, out = load_tokenizer(), []
     for start in range(0, len(texts), 256):
         batch = tokenizer(texts[start : start + 256], padding=True, truncation=True, max_length=32, return_tensors="pt")
-        hidden = bert(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
-        mask = batch["attention_mask"].unsqueeze(-1)
-        out.append((hidden * mask).sum(1) / mask.sum(1))
+        out.append(embed(bert, {key: batch[key] for key in ("input_ids", "attention_mask")}))
     return torch.cat(out)
 
 

@@ -267,10 +267,10 @@ def how_adapted(config: AdaptConfig, adapter: "Adapter") -> "list[Choice]":
 
 def write_run(folder: Path, adapter: "Adapter", report: "AdaptReport") -> None:
     """Write everything a run leaves; adapter.json comes last, so that a folder with it is whole."""
-    from overtone.report import model_card, write_classes_csv, write_metrics_json, write_report
+    from overtone.report import model_card
+    from overtone.tasks.reporting import write_figures
 
-    write_metrics_json(report, folder / "metrics.json")
-    write_classes_csv(report.classes, folder / "classes.csv")
+    write_figures(report, folder)
     name = adapter.backbone.name
     front = {
         "library_name": "overtone",
@@ -279,7 +279,6 @@ def write_run(folder: Path, adapter: "Adapter", report: "AdaptReport") -> None:
         "tags": ["few-shot", "farl"],
     }
     write_atomically(folder / "README.md", model_card(report, front))
-    write_report(report, folder / "report.html")
     adapter.save(folder)
 
 

@@ -86,6 +86,8 @@ def own_pictures(config: EvaluateConfig) -> list[str]:
 @contextlib.contextmanager
 def output(config: EvaluateConfig) -> Iterator["Callable[[AdaptReport], None]"]:
     """Yield what writes the report: nothing without `--out`, whose folder is otherwise tried at once."""
+    from overtone.tasks.reporting import write_figures
+
     folder = Path(config.out)
     if not config.out:
         yield lambda report: None
@@ -93,13 +95,4 @@ def output(config: EvaluateConfig) -> Iterator["Callable[[AdaptReport], None]"]:
     if (folder / "adapter.json").exists() or read_settings(folder):
         raise UserError(f"--out {config.out!r} holds a run of adapt: name another folder.")
     with writable(folder):
-        yield lambda report: write_evaluation(folder, report)
-
-
-def write_evaluation(folder: Path, report: "AdaptReport") -> None:
-    """Write the figures and the page."""
-    from overtone.report import write_classes_csv, write_metrics_json, write_report
-
-    write_metrics_json(report, folder / "metrics.json")
-    write_classes_csv(report.classes, folder / "classes.csv")
-    write_report(report, folder / "report.html")
+        yield lambda report: write_figures(report, folder)

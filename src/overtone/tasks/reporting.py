@@ -1,11 +1,12 @@
 """Make the records of a report from scored pictures."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from overtone.data import ImageSet, Skipped
 from overtone.errors import UserError
 from overtone.farl import Adapter
-from overtone.report import AdaptReport, Choice, headline
+from overtone.report import AdaptReport, Choice, headline, write_classes_csv, write_metrics_json, write_report
 from overtone.tasks import judging
 from overtone.tasks.judging import Part
 
@@ -51,3 +52,10 @@ def build_report(
             *(f"The one unseen class, {name!r}, is left out: alone it would always be right." for name in alone),
         ],
     )
+
+
+def write_figures(report: AdaptReport, folder: Path) -> None:
+    """Write the figures, for machines and as the page, into `folder`."""
+    write_metrics_json(report, folder / "metrics.json")
+    write_classes_csv(report.classes, folder / "classes.csv")
+    write_report(report, folder / "report.html")
