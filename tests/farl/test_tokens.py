@@ -24,7 +24,8 @@ def streams(batch: int) -> tuple[Tensor, Tensor]:
 
 
 def naive_attention(R: Tensor, z: Tensor, module: nn.MultiheadAttention) -> tuple[Tensor, Tensor]:
-    """Return the output (K, width) and the attention weights (heads, K, length) for one picture."""
+    """Return the unit output (K, width) and the attention weights (heads, K, length) for one picture."""
+    z = (z - z.mean(-1, keepdim=True)) / (z.var(-1, keepdim=True, unbiased=False) + 1e-5).sqrt()
     assert module.in_proj_bias is not None
     biases = module.in_proj_bias.chunk(3)
     q = R @ module.q_proj_weight.T + biases[0]
@@ -36,7 +37,8 @@ def naive_attention(R: Tensor, z: Tensor, module: nn.MultiheadAttention) -> tupl
         part = slice(head * size, (head + 1) * size)
         weights.append((q[:, part] @ k[:, part].T / size**0.5).softmax(-1))
         values.append(weights[-1] @ v[:, part])
-    return torch.cat(values, -1) @ module.out_proj.weight.T + module.out_proj.bias, torch.stack(weights)
+    out = torch.cat(values, -1) @ module.out_proj.weight.T + module.out_proj.bias
+    return out / out.norm(dim=-1, keepdim=True), torch.stack(weights)
 
 
 @torch.no_grad()

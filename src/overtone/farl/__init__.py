@@ -3,6 +3,7 @@
 from overtone.farl.adapter import Adapter, ImageFeatures, default_templates
 from overtone.farl.injection import encode_with_tokens, first_layer
 from overtone.farl.model import FarlConfig, FarlModel
+from overtone.farl.recipes import Recipe, recipe_for
 from overtone.farl.states import ImageStates, StateCache, TextStates, Views, image_states, text_states
 from overtone.farl.tokens import INJECTIONS, Injection, RepresentationTokens
 
@@ -14,6 +15,7 @@ __all__ = [
     "ImageFeatures",
     "ImageStates",
     "Injection",
+    "Recipe",
     "RepresentationTokens",
     "StateCache",
     "TextStates",
@@ -22,5 +24,6 @@ __all__ = [
     "encode_with_tokens",
     "first_layer",
     "image_states",
+    "recipe_for",
     "text_states",
 ]

@@ -21,6 +21,7 @@ import overtone
 from overtone.data import ImageSet, Record, open_image
 from overtone.errors import UserError
 from overtone.farl.model import FarlConfig, FarlModel
+from overtone.farl.recipes import recipe_for
 from overtone.farl.states import (
     BATCH,
     ImageStates,
@@ -106,11 +107,13 @@ class Adapter:
 
         With `checkpoints`, an interrupted run goes on from there when `resume` is set. `cached=False` computes the
         frozen states anew at every step: the same result, slowly. With `validation`, pictures of the same classes, the
-        log has the accuracy on them after every epoch; nothing is chosen by it.
+        log has the accuracy on them after every epoch; nothing is chosen by it. Settings not given are the recipe's for
+        this backbone.
         """
-        method, training = method or FarlConfig(), training or TrainingConfig()
         if isinstance(backbone, str):
             backbone = load_backbone(backbone)
+        recipe = recipe_for(backbone.name)
+        method, training = method or recipe.method, training or recipe.training
         backbone.to(training.device)
         templates = tuple(templates or default_templates(backbone.name))
         with torch.random.fork_rng():

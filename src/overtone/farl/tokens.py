@@ -6,7 +6,7 @@ from typing import Literal, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import layer_norm, linear, normalize
 
 Injection = Literal["by_modality", "by_depth", "plain"]
 INJECTIONS: dict[str, str] = {
@@ -20,7 +20,8 @@ class RepresentationTokens(nn.Module):
     """Learnable tokens R (K, d_r), with a linear map into every layer that they enter (MMRL, arXiv 2503.08497).
 
     FARL (arXiv 2512.04395) lets R query the phase and the amplitude stream: S = MHA(R, Z_pha), T = MHA(R, Z_amp). The
-    fusion R + W_S S + W_T T is ours; W_S and W_T start at zero, so that training starts from MMRL exactly.
+    fusion R + W_S S + W_T T is ours; W_S and W_T start at zero, so that training starts from MMRL exactly. So are the
+    layer norm of Z and the unit length of S and T: without them training diverges at the rates that few steps need.
     """
 
     def __init__(
@@ -44,17 +45,17 @@ class RepresentationTokens(nn.Module):
         self, phase: Float[Tensor, "batch length image_width"], amplitude: Float[Tensor, "batch length image_width"]
     ) -> tuple[Float[Tensor, "batch K d_r"], Float[Tensor, "batch K d_r"]]:
         """Return structure tokens S, read from the phase stream, and style tokens T, read from the amplitude stream."""
-        R = self.R.expand(len(phase), -1, -1)
+        R, phase, amplitude = self.R.expand(len(phase), -1, -1), _unit_scale(phase), _unit_scale(amplitude)
         S, _ = self.query_structure(R, phase, phase, need_weights=False)
         T, _ = self.query_style(R, amplitude, amplitude, need_weights=False)
-        return S, T
+        return normalize(S, dim=-1), normalize(T, dim=-1)
 
     @torch.no_grad()
     def attention(
         self, phase: Float[Tensor, "batch length image_width"], amplitude: Float[Tensor, "batch length image_width"]
     ) -> tuple[Float[Tensor, "batch length"], Float[Tensor, "batch length"]]:
         """Return where the structure and the style tokens look, averaged over tokens and heads; each row sums to 1."""
-        R = self.R.expand(len(phase), -1, -1)
+        R, phase, amplitude = self.R.expand(len(phase), -1, -1), _unit_scale(phase), _unit_scale(amplitude)
         _, structure = self.query_structure(R, phase, phase)
         _, style = self.query_style(R, amplitude, amplitude)
         return structure.mean(1), style.mean(1)
@@ -81,3 +82,8 @@ class RepresentationTokens(nn.Module):
         )
         # into(R + x) as into(R) + W x: with x = 0 that is into(R) to the last bit, however many pictures x is for
         return [tokens + linear(x, into.weight) for tokens, x, into in zip(plain, read, layers, strict=True)]
+
+
+def _unit_scale(Z: Float[Tensor, "batch length width"]) -> Float[Tensor, "batch length width"]:
+    """Normalise each token: a pre-norm tower's residual stream grows with depth, and large keys diverge."""
+    return layer_norm(Z, Z.shape[-1:])

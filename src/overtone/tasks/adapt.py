@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
 Injection = Literal["by_modality", "by_depth", "plain"]
 CHECKPOINTS = "checkpoints"
-INJECTION_REASON = "default"
-CONSISTENCY_REASON = "default"
+INJECTION_REASON = "default, the better one on training pictures (benchmarks/few_shot.py)"
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,10 @@ class AdaptConfig:
     """Where the tokens go: by_modality or by_depth (two readings of FARL), plain (no Fourier streams: MMRL)."""
     amplitude_mix: bool = False
     """Mix other pictures' amplitude spectra into the training views (FACT)."""
-    epochs: int = 10
-    """Passes over the training pictures."""
-    batch_size: int = 32
-    """Pictures a step."""
+    epochs: Annotated[int | None, arg(metavar="INT")] = None
+    """Passes over the training pictures; 40 for the embedded model and 10, as published, for others when not given."""
+    batch_size: Annotated[int | None, arg(metavar="INT")] = None
+    """Pictures a step; 64 for the embedded model and 32 for others when not given."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -183,17 +182,18 @@ def fit(
 ) -> "Adapter":
     """Draw the shots and fit the adapter."""
     from overtone.data import few_shot
-    from overtone.farl import Adapter, FarlConfig
-    from overtone.training import TrainingConfig
+    from overtone.farl import Adapter, recipe_for
 
     train = splits.train if config.shots is None else few_shot(splits.train, config.shots, config.seed)
+    recipe = recipe_for(backbone.name)
     return Adapter.fit(
         train,
         backbone,
-        FarlConfig(injection=config.injection),
-        TrainingConfig(
-            epochs=config.epochs,
-            batch_size=config.batch_size,
+        dataclasses.replace(recipe.method, injection=config.injection),
+        dataclasses.replace(
+            recipe.training,
+            epochs=config.epochs or recipe.training.epochs,
+            batch_size=config.batch_size or recipe.training.batch_size,
             seed=config.seed,
             precision=config.precision,
             device=config.device,
@@ -228,7 +228,7 @@ def judge(config: AdaptConfig, splits: "Splits", adapter: "Adapter") -> "AdaptRe
 
 def how_adapted(config: AdaptConfig, adapter: "Adapter") -> "list[Choice]":
     """Return every decision of the run, and who made it."""
-    from overtone.farl import INJECTIONS
+    from overtone.farl import INJECTIONS, recipe_for
     from overtone.report import Choice
 
     defaults = {f.name: f.default for f in dataclasses.fields(AdaptConfig)}
@@ -236,28 +236,27 @@ def how_adapted(config: AdaptConfig, adapter: "Adapter") -> "list[Choice]":
     def choice(what: str, name: str, value: str, default: str) -> Choice:
         return Choice(what, value, default if getattr(config, name) == defaults[name] else "set by you")
 
-    method = adapter.model.config
+    method, training = adapter.model.config, adapter.made["training"]
+    source = recipe_for(adapter.backbone.name).source
     learnt = f"{adapter.made['pictures']:,} of {len(adapter.classes):,} classes"
     if config.shots is not None:
         learnt += f", {config.shots} each, drawn under the seed"
-    rate, decay = (adapter.made["training"][key] for key in ("learning_rate", "weight_decay"))
+    rate, decay = training["learning_rate"], training["weight_decay"]
     return [
         choice("backbone", "model", f"{config.model}, weights {adapter.backbone.digest[:12]}", "default"),
         choice("pictures learned from", "shots", learnt, "all there are"),
         choice("templates", "templates", " | ".join(adapter.templates), "the backbone's default"),
         choice("injection", "injection", f"{config.injection}: {INJECTIONS[config.injection]}", INJECTION_REASON),
-        Choice("tokens", f"K = {method.tokens}, d_r = {method.width}, {method.heads} heads", "as published (MMRL)"),
-        Choice("head weight", f"alpha = {method.alpha}", "as published (MMRL)"),
-        Choice("consistency", f"lambda = {method.consistency}", CONSISTENCY_REASON),
+        Choice("tokens", f"K = {method.tokens}, d_r = {method.width}, {method.heads} heads", source),
+        Choice("head weight", f"alpha = {method.alpha}", source),
+        Choice("consistency", f"lambda = {method.consistency}", source),
         choice("amplitude mix", "amplitude_mix", "on" if config.amplitude_mix else "off", "default"),
         Choice(
             "views", f"{adapter.made['views']} random crops and flips of each picture", "ours: their states are cached"
         ),
-        choice("epochs", "epochs", str(config.epochs), "default, MMRL's from base to new classes"),
-        choice("batch", "batch_size", str(config.batch_size), "default, MMRL's for few pictures"),
-        Choice(
-            "optimiser", f"AdamW, rate {rate}, weight decay {decay}, cosine, one warm-up epoch", "as published (MMRL)"
-        ),
+        choice("epochs", "epochs", str(training["epochs"]), source),
+        choice("batch", "batch_size", str(training["batch_size"]), source),
+        Choice("optimiser", f"AdamW, rate {rate}, weight decay {decay}, cosine, one warm-up epoch", source),
         Choice("stopping", "last step", "as published: nothing is chosen on test pictures"),
         choice("seed", "seed", str(config.seed), "default"),
         choice("precision", "precision", f"{config.precision} on {config.device}", "default"),
