@@ -2,6 +2,15 @@
 
 from overtone.models.backbone import Backbone, load_backbone
 from overtone.models.dual_encoder import DualEncoder, DualEncoderConfig
+from overtone.models.shfin import ShfinConfig, ShfinForImageClassification
 from overtone.models.tower import Tower
 
-__all__ = ["Backbone", "DualEncoder", "DualEncoderConfig", "Tower", "load_backbone"]
+__all__ = [
+    "Backbone",
+    "DualEncoder",
+    "DualEncoderConfig",
+    "ShfinConfig",
+    "ShfinForImageClassification",
+    "Tower",
+    "load_backbone",
+]

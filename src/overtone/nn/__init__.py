@@ -1,6 +1,22 @@
 """Layers."""
 
+from overtone.nn.adaptive import AdaptiveSHFIN
 from overtone.nn.attention import AttentionBlock
+from overtone.nn.block import MixerBlock
 from overtone.nn.fourier_features import FourierFeatures, grid
+from overtone.nn.mixers import AFNO, Attention, Convolution, FNet, GFNet
+from overtone.nn.shfin import SHFIN
 
-__all__ = ["AttentionBlock", "FourierFeatures", "grid"]
+__all__ = [
+    "AFNO",
+    "SHFIN",
+    "AdaptiveSHFIN",
+    "Attention",
+    "AttentionBlock",
+    "Convolution",
+    "FNet",
+    "FourierFeatures",
+    "GFNet",
+    "MixerBlock",
+    "grid",
+]

@@ -1,0 +1,181 @@
+"""SHFIN networks for pictures: stages of mixer blocks, native to transformers."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, pad
+from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import ImageClassifierOutput
+
+from overtone.nn.block import MixerBlock, Norm
+from overtone.nn.mixers import AFNO, Attention, Convolution, FNet, GFNet
+from overtone.nn.shfin import SHFIN, schedule
+
+MixerName = Literal["shfin", "attention", "gfnet", "afno", "fnet", "conv"]
+MIXERS: tuple[MixerName, ...] = ("shfin", "attention", "gfnet", "afno", "fnet", "conv")
+HEAD = 32  # channels of one head of attention
+
+
+class ShfinConfig(PreTrainedConfig):
+    """The sizes of a network: a stem, then stages of `depths` blocks of `dims` channels at half the last resolution."""
+
+    model_type = "shfin"
+
+    def __init__(
+        self,
+        image_size: int = 224,
+        num_channels: int = 3,
+        stem: int = 4,
+        dims: Sequence[int] = (64, 128, 256, 384),
+        depths: Sequence[int] = (2, 4, 10, 2),
+        patches: Sequence[int] = (14, 14, 14, 7),
+        kept: Sequence[int] = (16, 16, 16, 16),
+        rank: int = 4,
+        ratio: float = 4.0,
+        mixer: MixerName = "shfin",
+        norm: Norm = "pre",
+        shift: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Take the stem's stride, and for each stage channels, blocks, patch size and K; the default is Small.
+
+        `mixer` puts another in SHFIN's place, all else equal; `shift` shifts the patches of every second block. Raises
+        ValueError for lists of different lengths, an unknown mixer, or a patch larger than its stage's map.
+        """
+        stages = {"dims": dims, "depths": depths, "patches": patches, "kept": kept}
+        if len({len(values) for values in stages.values()}) > 1:
+            raise ValueError(f"each stage needs one of each, got {stages}")
+        if mixer not in MIXERS:
+            raise ValueError(f"mixer must be one of {', '.join(MIXERS)}, got {mixer!r}")
+        for stage, patch in enumerate(patches):
+            side = -(-image_size // (stem * 2**stage))
+            if mixer == "shfin" and patch > side:
+                raise ValueError(f"patches: stage {stage + 1} has a map of {side} x {side}, got a patch of {patch}")
+        self.image_size, self.num_channels, self.stem = image_size, num_channels, stem
+        self.dims, self.depths = list(dims), list(depths)
+        self.patches, self.kept, self.rank, self.ratio = list(patches), list(kept), rank, ratio
+        self.mixer, self.norm, self.shift = mixer, norm, shift
+        super().__init__(**kwargs)
+
+    @classmethod
+    def small(cls, **changes: Any) -> "ShfinConfig":
+        """Return Small (224 x 224): 10.2 M parameters, 1.98 G multiply-adds (reconstruction; seed: 10.3 M, 2.0 G)."""
+        return cls(**{"num_labels": 1000} | changes)
+
+    @classmethod
+    def tiny(cls, **changes: Any) -> "ShfinConfig":
+        """Return Tiny (32 x 32): 3.8 M parameters (reconstruction; the seed: 3.8 M)."""
+        sizes = {"dims": (96, 192, 288), "depths": (3, 3, 3), "patches": (16, 8, 4), "kept": (16, 16, 10)}
+        return cls(**{"image_size": 32, "stem": 2, "num_labels": 10} | sizes | changes)
+
+
+class ShfinModel(nn.Module):
+    """The stages: pictures in, a map of features out."""
+
+    def __init__(self, config: ShfinConfig) -> None:
+        super().__init__()
+        self.stem = Cells(config.num_channels, config.dims[0], config.stem)
+        self.stages = nn.ModuleList()
+        side = -(-config.image_size // config.stem)
+        for i, (dim, depth) in enumerate(zip(config.dims, config.depths, strict=True)):
+            stage = nn.Sequential(
+                *([nn.LayerNorm(config.dims[i - 1]), Cells(config.dims[i - 1], dim, 2)] if i else []),
+                *(MixerBlock(_mixer(config, i, side, block), dim, config.ratio, config.norm) for block in range(depth)),
+            )
+            self.stages.append(stage)
+            side = -(-side // 2)
+        self.norm = nn.LayerNorm(config.dims[-1])
+
+    def forward(self, pixel_values: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch h' w' dim"]:
+        """Return the last stage's map, normalised; a picture that does not divide is padded with zeros."""
+        x = self.stem(pixel_values.permute(0, 2, 3, 1))
+        for stage in self.stages:
+            x = stage(x)
+        return self.norm(x)
+
+
+class Cells(nn.Module):
+    """Make each cell of size x size positions one, by a linear map: a convolution whose stride is its kernel."""
+
+    def __init__(self, dim: int, out: int, size: int) -> None:
+        super().__init__()
+        self.size, self.reduce = size, nn.Linear(size**2 * dim, out)
+
+    def forward(self, x: Float[Tensor, "batch h w dim"]) -> Float[Tensor, "batch h' w' out"]:
+        """Return the smaller map; a side that does not divide is padded with zeros."""
+        s = self.size
+        x = pad(x, [0, 0, 0, -x.shape[2] % s, 0, -x.shape[1] % s])
+        batch, height, width, dim = x.shape
+        cells = x.reshape(batch, height // s, s, width // s, s, dim).transpose(2, 3)
+        return self.reduce(cells.reshape(batch, height // s, width // s, s * s * dim))
+
+
+class ShfinForImageClassification(PreTrainedModel):
+    """A SHFIN network, or the same with another mixer, that classifies pictures."""
+
+    config_class = ShfinConfig
+    config: ShfinConfig
+    base_model_prefix = "shfin"
+    main_input_name = "pixel_values"
+    input_modalities = "image"
+
+    def __init__(self, config: ShfinConfig) -> None:
+        super().__init__(config)
+        self.shfin = ShfinModel(config)
+        self.classifier = nn.Linear(config.dims[-1], config.num_labels or 0)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Draw what the layers' own constructors do not."""
+        if isinstance(module, SHFIN):
+            module.reset_buffers()  # not in the state: a model laid out on the meta device has them empty
+        elif isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def forward(
+        self, pixel_values: Float[Tensor, "batch channels h w"], labels: Int[Tensor, " batch"] | None = None
+    ) -> ImageClassifierOutput:
+        """Return logits (batch, num_labels), and the cross-entropy when there are labels."""
+        logits = self.classifier(self.shfin(pixel_values).mean(dim=(1, 2)))
+        loss = None if labels is None else cross_entropy(logits, labels)
+        return ImageClassifierOutput(loss=loss, logits=logits)
+
+    def set_progress(self, fraction: float, seed: int = 0) -> None:
+        """Anneal all SHFIN layers to where training stands, 0 to 1; the noise follows from `fraction` and `seed`."""
+        generator = torch.Generator().manual_seed(hash((seed, round(fraction * 2**40))) % 2**63)
+        for module in self.modules():
+            if isinstance(module, SHFIN):
+                module.anneal(*schedule(fraction), generator)
+
+    def no_weight_decay(self) -> set[str]:
+        """Name the parameters that decay would pull to no meaning: scores and gates of frequencies."""
+        return {name for name, _ in self.named_parameters() if name.rsplit(".", 1)[-1] in ("scores", "theta")}
+
+    def chosen_frequencies(self) -> list[tuple[str, np.ndarray]]:
+        """Return for each SHFIN layer a map of its patch's frequencies, zero in the middle, 1 where kept."""
+        return [(name, m.chosen_map()) for name, m in self.named_modules() if isinstance(m, SHFIN)]
+
+
+def _mixer(config: ShfinConfig, stage: int, side: int, block: int) -> nn.Module:
+    dim = config.dims[stage]
+    if config.mixer == "shfin":
+        shift = config.shift and block % 2 == 1
+        return SHFIN(dim, config.patches[stage], config.kept[stage], config.rank, shift=shift)
+    others = {
+        "attention": lambda: Attention(dim, dim // HEAD),
+        "gfnet": lambda: GFNet(dim, (side, side)),
+        "afno": lambda: AFNO(dim),
+        "fnet": lambda: FNet(dim),
+        "conv": lambda: Convolution(dim),
+    }
+    return others[config.mixer]()
+
+
+AutoConfig.register(ShfinConfig.model_type, ShfinConfig)
+AutoModelForImageClassification.register(ShfinConfig, ShfinForImageClassification)

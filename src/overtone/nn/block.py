@@ -1,0 +1,49 @@
+"""The residual block around any token mixer."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+Norm = Literal["pre", "post"]
+CACHED = 2**19  # numbers of a feed-forward's hidden layer at a time, when none are kept for a backward pass
+
+
+class MixerBlock(nn.Module):
+    """A mixer and a feed-forward, each with a residual and a LayerNorm.
+
+    "post" is SHFIN's fusion, Y = LayerNorm(X + X^) (arXiv 1801.01451v3, eq. 7); "pre" normalises what enters the mixer
+    and the feed-forward instead, which trains more easily (Xiong et al. 2020) and is our default.
+    """
+
+    def __init__(self, mixer: nn.Module, dim: int, ratio: float = 4.0, norm: Norm = "pre") -> None:
+        """Take a mixer from (batch, *grid, dim) to the same, and the feed-forward's width as a multiple of `dim`."""
+        super().__init__()
+        if norm not in ("pre", "post"):
+            raise ValueError(f'norm must be "pre" or "post", got {norm!r}')
+        self.norm = norm
+        self.mixer = mixer
+        self.norm_mixer, self.norm_feed_forward = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        hidden = int(ratio * dim)
+        self.feed_forward = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+        self.rows = max(1, CACHED // hidden)
+
+    def forward(
+        self, x: Float[Tensor, "batch *grid dim"], mask: Bool[Tensor, "batch *grid"] | None = None
+    ) -> Float[Tensor, "batch *grid dim"]:
+        """Mix positions, then channels; a mask goes to the mixer, which must take one."""
+        real = {} if mask is None else {"mask": mask}
+        if self.norm == "post":
+            x = self.norm_mixer(x + self.mixer(x, **real))
+        else:
+            x = x + self.mixer(self.norm_mixer(x), **real)
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self.channels(x)
+        return torch.cat([self.channels(rows) for rows in x.flatten(0, -2).split(self.rows)]).view(x.shape)
+
+    def channels(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        """Mix the channels of each position."""
+        if self.norm == "post":
+            return self.norm_feed_forward(x + self.feed_forward(x))
+        return x + self.feed_forward(self.norm_feed_forward(x))

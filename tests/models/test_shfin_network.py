@@ -1,0 +1,130 @@
+"""SHFIN networks: sizes, save and load, schedule, and what they refuse."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForImageClassification
+
+from overtone.counting import multiply_adds
+from overtone.models import ShfinConfig, ShfinForImageClassification
+from overtone.models.shfin import MIXERS, Cells
+from overtone.nn import SHFIN
+
+LITTLE = {"image_size": 16, "stem": 2, "dims": (8, 16), "depths": (1, 2), "patches": (4, 4), "kept": (4, 6), "rank": 2}
+
+
+def little(**changes) -> ShfinForImageClassification:
+    torch.manual_seed(0)
+    return ShfinForImageClassification(ShfinConfig(**LITTLE | {"num_labels": 3} | changes)).eval()
+
+
+@pytest.mark.parametrize(
+    ("config", "parameters", "work"),
+    [(ShfinConfig.small(), 10.3e6, 2.0e9), (ShfinConfig.tiny(), 3.8e6, None)],
+)
+def test_sizes_are_within_two_percent_of_the_seed_s(config: ShfinConfig, parameters: float, work: float | None) -> None:
+    model = ShfinForImageClassification(config).eval()
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(parameters, rel=0.02)
+    if work:
+        size = (1, 3, config.image_size, config.image_size)
+        assert multiply_adds(model, torch.zeros(size)).multiply_adds == pytest.approx(work, rel=0.02)
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_every_mixer_trains_in_the_same_network(mixer) -> None:
+    model = little(mixer=mixer, dims=(32, 64), norm="pre").train()
+    model.set_progress(0.1)
+    found = model(torch.randn(2, 3, 16, 16), torch.tensor([0, 2]))
+    found.loss.backward()
+    assert found.logits.shape == (2, 3)
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_what_is_saved_comes_back(tmp_path: Path, norm) -> None:
+    model, x = little(norm=norm, shift=True), torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, SHFIN):
+                module.scores.normal_()
+    model.save_pretrained(tmp_path)
+    assert [file.suffix for file in tmp_path.iterdir() if "model" in file.name] == [".safetensors"]
+    again = AutoModelForImageClassification.from_pretrained(tmp_path).eval()
+    assert isinstance(AutoConfig.from_pretrained(tmp_path), ShfinConfig)
+    assert torch.equal(again(x).logits, model(x).logits)
+
+
+def test_in_parts_or_whole_the_features_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = little(), torch.randn(2, 3, 16, 16)
+    whole = model(x).logits
+    for stage in model.shfin.stages:
+        for block in stage:
+            if hasattr(block, "rows"):
+                monkeypatch.setattr(block, "rows", 7)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x).logits, whole.detach())
+
+
+@pytest.mark.parametrize("mixer", ["shfin", "conv", "attention", "afno", "fnet", "gfnet"])
+@pytest.mark.parametrize("size", [(16, 16), (24, 20), (17, 13)])
+def test_takes_any_resolution(mixer, size: tuple[int, int]) -> None:
+    model = little(mixer=mixer, dims=(32, 64))
+    assert model(torch.randn(1, 3, *size)).logits.isfinite().all()
+
+
+def test_cells_are_a_strided_convolution() -> None:
+    cells = Cells(3, 5, 4).double()
+    weight = cells.reduce.weight.view(5, 4, 4, 3).permute(0, 3, 1, 2)
+    x = torch.randn(2, 8, 12, 3, dtype=torch.float64)
+    expected = torch.nn.functional.conv2d(x.permute(0, 3, 1, 2), weight, cells.reduce.bias, stride=4)
+    torch.testing.assert_close(cells(x), expected.permute(0, 2, 3, 1))
+
+
+def test_progress_sets_the_same_noise_whenever_it_is_the_same() -> None:
+    first, second = little(), little()
+    for model in (first, second):
+        model.set_progress(0.15, seed=4)
+    noise = [m.noise for m in first.modules() if isinstance(m, SHFIN)]
+    assert all(torch.equal(a, b.noise) for a, b in zip(noise, filter(is_shfin, second.modules()), strict=True))
+    assert not torch.equal(noise[1], noise[2])
+    second.set_progress(0.15, seed=5)
+    assert not torch.equal(noise[0], next(filter(is_shfin, second.modules())).noise)
+    second.set_progress(1.0)
+    assert all((m.noise == 0).all() for m in filter(is_shfin, second.modules()))
+
+
+def is_shfin(module: torch.nn.Module) -> bool:
+    return isinstance(module, SHFIN)
+
+
+def test_chosen_frequencies_are_drawn_with_their_twins() -> None:
+    maps = little().chosen_frequencies()
+    assert len(maps) == 3
+    expected = np.zeros((4, 4))
+    expected[2, 2] = expected[1, 2] = expected[3, 2] = expected[2, 1] = expected[2, 3] = 1  # 0, and 1 along each axis
+    assert (maps[0][1] >= expected).all()
+    assert maps[0][1].sum() == 7  # zero frequency, and three pairs
+
+
+def test_scores_and_gates_are_not_to_decay() -> None:
+    names = little().no_weight_decay()
+    assert {name.rsplit(".", 1)[-1] for name in names} == {"scores", "theta"}
+    assert len(names) == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"patches": (16, 4)}, "stage 1 has a map of 8 x 8, got a patch of 16"),
+        ({"depths": (1,)}, "each stage needs one of each"),
+        ({"mixer": "fft"}, "mixer must be one of shfin"),
+        ({"kept": (11, 4)}, "kept must be from 1 to 10"),
+    ],
+)
+def test_refuses_what_cannot_be(changes: dict, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        little(**changes)
