@@ -32,6 +32,15 @@ def test_sizes_are_within_two_percent_of_the_seed_s(config: ShfinConfig, paramet
         assert multiply_adds(model, torch.zeros(size)).multiply_adds == pytest.approx(work, rel=0.02)
 
 
+def test_the_fast_one_does_less_than_half_of_small_s_work_with_as_many_parameters() -> None:
+    x = torch.zeros(1, 3, 224, 224)
+    small, fast = (
+        multiply_adds(ShfinForImageClassification(config), x) for config in (ShfinConfig.small(), ShfinConfig.fast())
+    )
+    assert fast.multiply_adds < 0.45 * small.multiply_adds
+    assert fast.parameters == pytest.approx(small.parameters, rel=0.01)
+
+
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_every_mixer_trains_in_the_same_network(mixer) -> None:
     model = little(mixer=mixer, dims=(32, 64), norm="pre").train()
@@ -46,7 +55,7 @@ def test_every_mixer_trains_in_the_same_network(mixer) -> None:
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_what_is_saved_comes_back(tmp_path: Path, norm) -> None:
-    model, x = little(norm=norm, shift=True), torch.randn(2, 3, 16, 16)
+    model, x = little(norm=norm, shift=True, deep=(0, 1)), torch.randn(2, 3, 16, 16)
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, SHFIN):
@@ -121,6 +130,7 @@ def test_scores_and_gates_are_not_to_decay() -> None:
     [
         ({"patches": (16, 4)}, "stage 1 has a map of 8 x 8, got a patch of 16"),
         ({"depths": (1,)}, "each stage needs one of each"),
+        ({"deep": (1,)}, "each stage needs one of each"),
         ({"mixer": "fft"}, "mixer must be one of shfin"),
         ({"kept": (11, 4)}, "kept must be from 1 to 10"),
     ],

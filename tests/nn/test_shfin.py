@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overtone.nn import SHFIN, MixerBlock
+from overtone.nn import SHFIN, DeepSHFIN, MixerBlock
 from overtone.nn.shfin import schedule
 from overtone.spectral.patch_dft import analysis_synthesis
 
@@ -268,3 +268,26 @@ def test_pre_and_post_norm_are_the_equations() -> None:
         assert torch.equal(block(x), expected)
     with pytest.raises(ValueError, match='norm must be "pre" or "post"'):
         MixerBlock(mixer(), 6, 2, "none")
+
+
+def test_a_deep_one_without_its_feed_forward_is_shfin() -> None:
+    torch.manual_seed(0)
+    deep, plain = DeepSHFIN(6, 4, 5, 2).double(), SHFIN(6, 4, 5, 2).double()
+    plain.load_state_dict({k: v for k, v in deep.state_dict().items() if k in plain.state_dict()})
+    x = torch.randn(2, 9, 8, 6, dtype=torch.float64)
+    assert not torch.allclose(deep(x), plain(x))
+    with torch.no_grad():
+        deep.feed_forward[2].weight.zero_()
+        deep.feed_forward[2].bias.zero_()
+    assert torch.equal(deep(x), plain(x))
+
+
+def test_a_deep_one_s_feed_forward_sees_coefficients_alone() -> None:
+    """What the kept frequencies do not hold cannot change what is put out."""
+    deep = DeepSHFIN(6, 4, 5, 2).double().eval()
+    deep.reset_buffers()
+    x = torch.randn(1, 4, 4, 6, dtype=torch.float64)
+    highest, _ = analysis_synthesis((4, 4), deep.f[-1:], torch.float64)
+    assert deep.f[-1].tolist() not in deep.chosen.tolist()
+    unseen = highest[0, 0].view(4, 4, 1).expand(4, 4, 6)
+    torch.testing.assert_close(deep(x + unseen), deep(x), atol=ROUNDING, rtol=0)

@@ -5,7 +5,7 @@ from overtone.nn.attention import AttentionBlock
 from overtone.nn.block import MixerBlock
 from overtone.nn.fourier_features import FourierFeatures, grid
 from overtone.nn.mixers import AFNO, Attention, Convolution, FNet, GFNet
-from overtone.nn.shfin import SHFIN
+from overtone.nn.shfin import SHFIN, DeepSHFIN
 
 __all__ = [
     "AFNO",
@@ -14,6 +14,7 @@ __all__ = [
     "Attention",
     "AttentionBlock",
     "Convolution",
+    "DeepSHFIN",
     "FNet",
     "FourierFeatures",
     "GFNet",

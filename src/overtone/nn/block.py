@@ -18,14 +18,21 @@ class MixerBlock(nn.Module):
     """
 
     def __init__(self, mixer: nn.Module, dim: int, ratio: float = 4.0, norm: Norm = "pre") -> None:
-        """Take a mixer from (batch, *grid, dim) to the same, and the feed-forward's width as a multiple of `dim`."""
+        """Take a mixer from (batch, *grid, dim) to the same, and the feed-forward's width as a multiple of `dim`.
+
+        A ratio of 0 leaves the feed-forward out, for a mixer that has its own.
+        """
         super().__init__()
         if norm not in ("pre", "post"):
             raise ValueError(f'norm must be "pre" or "post", got {norm!r}')
         self.norm = norm
         self.mixer = mixer
-        self.norm_mixer, self.norm_feed_forward = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.norm_mixer = nn.LayerNorm(dim)
         hidden = int(ratio * dim)
+        self.has_feed_forward = hidden > 0
+        if not self.has_feed_forward:
+            return
+        self.norm_feed_forward = nn.LayerNorm(dim)
         self.feed_forward = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
         self.rows = max(1, CACHED // hidden)
 
@@ -38,6 +45,8 @@ class MixerBlock(nn.Module):
             x = self.norm_mixer(x + self.mixer(x, **real))
         else:
             x = x + self.mixer(self.norm_mixer(x), **real)
+        if not self.has_feed_forward:
+            return x
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self.channels(x)
         return torch.cat([self.channels(rows) for rows in x.flatten(0, -2).split(self.rows)]).view(x.shape)
