@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Injection = Literal["by_modality", "by_depth", "plain"]
 CHECKPOINTS = "checkpoints"
-INJECTION_REASON = "default, the better one on training pictures (benchmarks/few_shot.py)"
+INJECTION_REASON = "default: as good as by_depth, and pictures cost a third (benchmarks/few_shot.py)"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class AdaptConfig:
     amplitude_mix: bool = False
     """Mix other pictures' amplitude spectra into the training views (FACT)."""
     epochs: Annotated[int | None, arg(metavar="INT")] = None
-    """Passes over the training pictures; 40 for the embedded model and 10, as published, for others when not given."""
+    """Passes over the training pictures; 20 for the embedded model and 10, as published, for others when not given."""
     batch_size: Annotated[int | None, arg(metavar="INT")] = None
     """Pictures a step; 64 for the embedded model and 32 for others when not given."""
     device: str = "auto"
