@@ -73,8 +73,8 @@ def test_help_and_version() -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        ([], "Name a verb: adapt, predict, evaluate. See overtone --help."),
-        (["adpat", "x"], "No verb 'adpat'. Did you mean 'adapt'? The verbs are adapt, predict, evaluate."),
+        ([], "Name a verb: adapt, predict, evaluate, bench. See overtone --help."),
+        (["adpat", "x"], "No verb 'adpat'. Did you mean 'adapt'? The verbs are adapt, predict, evaluate, bench."),
         (["--verbose"], "There is no option '--verbose'. See overtone --help."),
         (["adapt"], "DATA is missing. See overtone adapt --help."),
         (["adapt", "--data", "x"], "DATA needs a value. See overtone adapt --help."),

@@ -231,7 +231,7 @@ def test_shfin_is_its_matrix_products() -> None:
 @pytest.mark.parametrize(
     ("model", "config", "parameters", "giga"),
     [
-        # ResNet-50: 3.8 G in He et al. 2016, with a stage's stride in a 1 x 1 convolution; in the 3 x 3 one, as here, 4.1
+        # ResNet-50: 3.8 G in He et al. 2016, with a stage's stride in its 1 x 1 convolution; here it is in the 3 x 3.
         (ResNetForImageClassification, ResNetConfig(num_labels=1000), 25_557_032, 4.09),
         # ConvNeXt-T: 28.6 M and 4.5 G (Liu et al. 2022, table 1)
         (ConvNextForImageClassification, ConvNextConfig(num_labels=1000), 28_589_128, 4.46),
@@ -280,8 +280,8 @@ def test_the_model_is_left_as_it_was() -> None:
 
 
 def test_units() -> None:
-    counts = [7, 512, 999.6, 1234, 9_999_999, 10_200_000, 123_456_789, 2_000_000_000, 1.5e12]
+    counts = [7, 512, 1_234, 999_499, 999_500, 10_200_000, 123_456_789, 2_000_000_000, 1_500_000_000_000]
     assert [in_units(n) for n in counts] == [
-        "7", "512", "1.00 K", "1.23 K", "10.0 M", "10.2 M", "123 M", "2.00 G", "1.50 T",
+        "7", "512", "1.23 K", "999 K", "1.00 M", "10.2 M", "123 M", "2.00 G", "1.50 T",
     ]  # fmt: skip
     assert str(multiply_adds(nn.Linear(100, 10), torch.zeros(2, 100))) == "1.01 K parameters, 2.00 K multiply-adds"

@@ -17,7 +17,7 @@ import tyro
 
 from overtone import __version__
 from overtone.errors import UserError, did_you_mean
-from overtone.tasks import AdaptConfig, EvaluateConfig, PredictConfig
+from overtone.tasks import AdaptConfig, BenchConfig, EvaluateConfig, PredictConfig
 
 MISTAKE, FAULT, INTERRUPTED = 2, 1, 130  # exit codes
 MOST_SKIPPED = 10  # lines
@@ -61,10 +61,18 @@ def run_predict(config: PredictConfig) -> None:
             print(f"{shown(prediction.image)}\t{ranked}", flush=True)
 
 
+def run_bench(config: BenchConfig) -> None:
+    """Measure, then print the table."""
+    from overtone.tasks import bench
+
+    print(bench(config))
+
+
 VERBS: dict[str, tuple[type, Callable[[Any], None]]] = {
     "adapt": (AdaptConfig, run_adapt),
     "predict": (PredictConfig, run_predict),
     "evaluate": (EvaluateConfig, run_evaluate),
+    "bench": (BenchConfig, run_bench),
 }
 
 
@@ -180,6 +188,7 @@ def quieten() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # the profiler that sees how much memory a model takes
 
 
 def print_report(report: Any) -> None:

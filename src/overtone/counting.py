@@ -55,7 +55,7 @@ def multiply_adds(model: nn.Module, *inputs: Any) -> Counted:
     )
 
 
-def in_units(count: float) -> str:
+def in_units(count: int) -> str:
     """Return a count with three significant digits: 10.2 M, 2.00 G, 512."""
     for size, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " K")):
         if count >= 0.9995 * size:
@@ -108,7 +108,7 @@ def _complex_fft(x: Tensor, dim: list[int], *args: Any, **kwargs: Any) -> int:
     return round(2 * x.numel() * math.log2(N))
 
 
-def _elementwise(x: Tensor, y: Tensor | complex, *args: Any, out_val: Tensor, **kwargs: Any) -> int:
+def _elementwise(x: Tensor, y: Any, *args: Any, out_val: Tensor, **kwargs: Any) -> int:
     if not isinstance(y, Tensor) or not (out_val.is_floating_point() or out_val.is_complex()):
         return 0  # a number, or indices
     return out_val.numel() * (1 + x.is_complex()) * (1 + y.is_complex())

@@ -81,6 +81,10 @@ def test_the_python_examples_run(desk: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_what_the_readme_links_to_is_there() -> None:
     root = Path(__file__).parents[2]
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    links = [link.partition("#") for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
     assert links
-    assert all((root / link).is_file() for link in links)
+    for file, _, anchor in links:
+        assert (root / file).is_file(), file
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", (root / file).read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}

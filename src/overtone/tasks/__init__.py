@@ -4,16 +4,19 @@ Heavy rooms load when a verb runs.
 """
 
 from overtone.tasks.adapt import AdaptConfig, AdaptResult, adapt
+from overtone.tasks.bench import BenchConfig, bench
 from overtone.tasks.evaluate import EvaluateConfig, evaluate
 from overtone.tasks.predict import PredictConfig, Prediction, predict
 
 __all__ = [
     "AdaptConfig",
     "AdaptResult",
+    "BenchConfig",
     "EvaluateConfig",
     "PredictConfig",
     "Prediction",
     "adapt",
+    "bench",
     "evaluate",
     "predict",
 ]
