@@ -32,6 +32,8 @@ lint: setup  ## check the format, the style and the types
 bench: setup  ## print the tables of the README (half an hour on two cores)
 	$(BIN)/python -m benchmarks.zero_shot
 	$(BIN)/python -m benchmarks.few_shot
+	$(BIN)/python -m benchmarks.shfin_speed
+	$(BIN)/python -m benchmarks.sde_cost
 
 assets: setup  ## build the picture set and the embedded model anew (needs npm and Debian's apt-get and dpkg)
 	$(BIN)/python -m pip install -q -c constraints.txt resvg-py

@@ -1,5 +1,70 @@
 """The ground: mathematics on tensors. Imports torch alone."""
 
 from overtone.spectral.images import amplitude_mix, amplitude_only, amplitude_phase, phase_only, swap_low_amplitude
+from overtone.spectral.marchenko_pastur import (
+    marchenko_pastur_cdf,
+    marchenko_pastur_edge,
+    marchenko_pastur_median,
+    marchenko_pastur_quantile,
+    noise_edge,
+    noise_fence,
+    noise_quantile,
+)
+from overtone.spectral.metrics import (
+    METRICS,
+    alpha_req,
+    embedding_metrics,
+    hellinger_squared,
+    mean_cosine,
+    modality_metrics,
+    participation_ratio,
+    rankme,
+    subspace_overlap,
+    top_energy,
+    uniformity,
+)
+from overtone.spectral.second_moment import SecondMoment, sum_over_processes
+from overtone.spectral.singular import (
+    Part,
+    Partition,
+    gram,
+    partition,
+    partition_values,
+    principal_basis,
+    singular_values,
+)
 
-__all__ = ["amplitude_mix", "amplitude_only", "amplitude_phase", "phase_only", "swap_low_amplitude"]
+__all__ = [
+    "METRICS",
+    "Part",
+    "Partition",
+    "SecondMoment",
+    "alpha_req",
+    "amplitude_mix",
+    "amplitude_only",
+    "amplitude_phase",
+    "embedding_metrics",
+    "gram",
+    "hellinger_squared",
+    "marchenko_pastur_cdf",
+    "marchenko_pastur_edge",
+    "marchenko_pastur_median",
+    "marchenko_pastur_quantile",
+    "mean_cosine",
+    "modality_metrics",
+    "noise_edge",
+    "noise_fence",
+    "noise_quantile",
+    "participation_ratio",
+    "partition",
+    "partition_values",
+    "phase_only",
+    "principal_basis",
+    "rankme",
+    "singular_values",
+    "subspace_overlap",
+    "sum_over_processes",
+    "swap_low_amplitude",
+    "top_energy",
+    "uniformity",
+]
