@@ -19,6 +19,7 @@ from overtone import __version__
 from overtone.cli import main
 
 EPOCHS, STEPS = 15, 3  # of three steps: twenty pictures in batches of eight
+VERBS = "adapt, predict, evaluate, train, bench"
 SETTINGS = ("--epochs", f"{EPOCHS}", "--batch-size", "8", "--seed", "7")
 HEAVY = ("torch", "transformers", "pyarrow", "matplotlib", "numpy", "PIL", "rich.progress")
 LEFT_BY_A_RUN = {
@@ -73,8 +74,11 @@ def test_help_and_version() -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        ([], "Name a verb: adapt, predict, evaluate, bench. See overtone --help."),
-        (["adpat", "x"], "No verb 'adpat'. Did you mean 'adapt'? The verbs are adapt, predict, evaluate, bench."),
+        ([], "Name a verb: adapt, predict, evaluate, train, bench. See overtone --help."),
+        (
+            ["adpat", "x"],
+            "No verb 'adpat'. Did you mean 'adapt'? The verbs are adapt, predict, evaluate, train, bench.",
+        ),
         (["--verbose"], "There is no option '--verbose'. See overtone --help."),
         (["adapt"], "DATA is missing. See overtone adapt --help."),
         (["adapt", "--data", "x"], "DATA needs a value. See overtone adapt --help."),
@@ -84,6 +88,7 @@ def test_help_and_version() -> None:
             "There is no option '--shot' of adapt. Did you mean '--shots'? See overtone adapt --help.",
         ),
         (["adapt", "x", "--shots", "two"], "--shots takes a whole number. See overtone adapt --help."),
+        (["train", "x", "--learning-rate", "two"], "--learning-rate takes a number. See overtone train --help."),
         (["adapt", "x", "--epochs"], "--epochs needs a value. See overtone adapt --help."),
         (
             ["adapt", "x", "--injection", "by_modalit"],
@@ -131,7 +136,7 @@ def test_slips_on_the_command_line(fails: Callable[..., str], args: list[str], s
         (["predict", "ADAPTED", "nothing*.png"], "No picture at 'nothing\\*.png'"),
         (["predict", "ADAPTED", "photos", "--classes", "dog"], "a name alone always has probability 1"),
         (["predict", "ADAPTED", "photos", "--model", "other"], "was fitted to .* but 'other' has"),
-        (["evaluate", "ADAPTED", "photos", "--out", "ADAPTED"], "holds a run of adapt"),
+        (["evaluate", "ADAPTED", "photos", "--out", "ADAPTED"], "holds a run: name another folder"),
         (["evaluate", "ADAPTED", "photos", "--out", "file/x"], "cannot be written"),
         (["evaluate", "ADAPTED", "dogs"], "One class alone, 'dog', none of the adapter's"),
     ],
@@ -150,7 +155,7 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(
     from overtone.models.dual_encoder import DualEncoder
 
     monkeypatch.chdir(photos.parent)
-    monkeypatch.setattr("overtone.models.backbone.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("overtone.data.hub.constants.HF_HUB_OFFLINE", True)
     Path("empty").mkdir()
     Path("file").touch()
     Path("list.csv").write_text("image;kind\nphotos/noto/0.webp;noto\n")

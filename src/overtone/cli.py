@@ -17,7 +17,7 @@ import tyro
 
 from overtone import __version__
 from overtone.errors import UserError, did_you_mean
-from overtone.tasks import AdaptConfig, BenchConfig, EvaluateConfig, PredictConfig
+from overtone.tasks import AdaptConfig, BenchConfig, EvaluateConfig, PredictConfig, TrainConfig
 
 MISTAKE, FAULT, INTERRUPTED = 2, 1, 130  # exit codes
 MOST_SKIPPED = 10  # lines
@@ -38,9 +38,14 @@ def run_adapt(config: AdaptConfig) -> None:
 
 def run_evaluate(config: EvaluateConfig) -> None:
     """Evaluate, then print the figures."""
+    from overtone.report.training import TrainReport
     from overtone.tasks import evaluate
 
-    print_report(evaluate(config))
+    report = evaluate(config)
+    if isinstance(report, TrainReport):
+        print_training(report)
+    else:
+        print_report(report)
     if config.out:
         print(f"\nReport   {os.path.join(config.out, 'report.html')}")  # noqa: PTH118
 
@@ -61,6 +66,18 @@ def run_predict(config: PredictConfig) -> None:
             print(f"{shown(prediction.image)}\t{ranked}", flush=True)
 
 
+def run_train(config: TrainConfig) -> None:
+    """Train, then print how well it does and where the report is."""
+    from overtone.processes import process_number
+    from overtone.tasks import train
+
+    result = train(config)
+    if process_number():  # of several, the first speaks
+        return
+    print_training(result.report)
+    print(f"\nClassifier  {result.folder}\nReport      {result.folder / 'report.html'}")
+
+
 def run_bench(config: BenchConfig) -> None:
     """Measure, then print the table."""
     from overtone.tasks import bench
@@ -72,6 +89,7 @@ VERBS: dict[str, tuple[type, Callable[[Any], None]]] = {
     "adapt": (AdaptConfig, run_adapt),
     "predict": (PredictConfig, run_predict),
     "evaluate": (EvaluateConfig, run_evaluate),
+    "train": (TrainConfig, run_train),
     "bench": (BenchConfig, run_bench),
 }
 
@@ -147,7 +165,7 @@ def parse(args: Sequence[str]) -> Any:
 # What tyro says about a slip, and how we say it
 SLIPS: tuple[tuple[str, Callable[..., str]], ...] = (
     (r"Unrecognized options: (.+)", lambda verb, options: _unknown(verb, options.split(", "))),
-    (r"Error parsing (\S+): ", lambda verb, option: f"{option} takes a whole number."),
+    (r"Error parsing (\S+): ", lambda verb, option: _no_number(verb, option)),
     (
         r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)",
         lambda verb, value, option, choices: _no_choice(value, option, re.findall("'(.*?)'", choices)),
@@ -177,6 +195,11 @@ def _unknown(verb: str, given: Sequence[str]) -> str:
     fields = dataclasses.fields(VERBS[verb][0]) if verb else ()
     near = did_you_mean(name, [f"--{field.name.replace('_', '-')}" for field in fields])
     return f"There is no option {name!r}{f' of {verb}' if verb else ''}.{near}"
+
+
+def _no_number(verb: str, option: str) -> str:
+    types = {f"--{field.name.replace('_', '-')}": str(field.type) for field in dataclasses.fields(VERBS[verb][0])}
+    return f"{option} takes a {'number' if 'float' in types.get(option, '') else 'whole number'}."
 
 
 def _no_choice(value: str, option: str, choices: Sequence[str]) -> str:
@@ -213,6 +236,23 @@ def print_report(report: Any) -> None:
     # A name is text, whatever brackets and colons it holds; a file gets whole lines.
     plain = Console(markup=False, highlight=False, emoji=False, width=None if sys.stdout.isatty() else 200)
     plain.print(table)
+    print_rest(report)
+
+
+def print_training(report: Any) -> None:
+    """Print the accuracy on the test pictures, with its interval."""
+    from overtone.report.words import percent
+
+    print(report.title)
+    for name, share in (("top-1", report.top1), ("top-5", report.top5)):
+        if share:
+            interval = f"{percent(share.low)} to {percent(share.high)}"
+            print(f"{name} on {report.pictures:,} test pictures: {percent(share.value)} ({interval})")
+    print_rest(report)
+
+
+def print_rest(report: Any) -> None:
+    """Print the skipped inputs, the notes and the verdict."""
     print_skipped(report.skipped)
     for note in report.notes:
         print(f"\n{note}")

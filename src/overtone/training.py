@@ -1,7 +1,11 @@
 """Turn a few settings into a transformers Trainer: the loop, resume, precision and distribution are theirs."""
 
+import contextlib
+import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +17,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from overtone.errors import UserError, did_you_mean
+from overtone.processes import process_number, processes
 
 Precision = Literal["fp32", "bf16"]
 
@@ -31,6 +36,20 @@ class TrainingConfig:
     device: str = "cpu"
 
 
+@dataclass(frozen=True)
+class Loop:
+    """What a long training needs beside its settings; the default is a short one's."""
+
+    doing: str = "adapting"  # on the progress bar
+    pace: bool = False  # say how fast it goes and when it ends, from the first seconds on
+    whole_batches: bool = False  # leave the pictures of an epoch out that fill no batch: every step is of one size
+    undecayed: frozenset[str] | None = None  # parameters without weight decay; the Trainer's own rule when None
+    workers: int = 0  # processes that read ahead
+    pinned: bool = True  # batches are made in memory that a GPU can fetch them from; False where they stand on the GPU
+    tensorboard: Path | None = None  # where its event files go
+    callbacks: tuple[TrainerCallback, ...] = ()
+
+
 def train(
     model: torch.nn.Module,
     data: Dataset,
@@ -39,19 +58,25 @@ def train(
     out: Path,
     resume: bool,
     measure: Callable[[], dict[str, float]] | None = None,
+    loop: Loop | None = None,
 ) -> list[dict[str, Any]]:
     """Train `model`, whose forward returns a loss, and return the log: one record a logged step, with its epoch.
 
-    After each epoch `measure` is called, and what it returns is a record of the log too.
+    After each epoch `measure` is called, and what it returns is a record of the log too. `data` that has a method
+    `set_epoch` is told every epoch's number, from 0. Under torchrun, each process takes its part of every batch.
 
-    A checkpoint is kept in `out` after every epoch. With `resume`, training goes on from the last one and ends with the
-    same weights as if it had never stopped.
+    A checkpoint is kept in `out` after every epoch, and every quarter of an hour. With `resume`, training goes on from
+    the last one and ends with the same weights as if it had never stopped.
+
+    Raises UserError at a step whose loss or gradient is no number; the step is not taken.
     """
-    steps = -(-len(data) // config.batch_size)  # type: ignore[arg-type]
+    loop = loop or Loop()
+    rows: int = len(data)  # type: ignore[arg-type]
+    steps = rows // config.batch_size if loop.whole_batches else -(-rows // config.batch_size)
     arguments = TrainingArguments(
         output_dir=str(out),
         num_train_epochs=config.epochs,
-        per_device_train_batch_size=config.batch_size,
+        per_device_train_batch_size=share(config.batch_size),
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         warmup_steps=int(steps * min(config.warmup_epochs, config.epochs / 2)),
@@ -62,23 +87,49 @@ def train(
         save_strategy="epoch",
         save_total_limit=1,
         logging_steps=max(1, steps // 5),
+        logging_nan_inf_filter=False,  # the step stops instead
         disable_tqdm=True,
         report_to="none",
         remove_unused_columns=False,
-        dataloader_pin_memory=config.device != "cpu",
+        dataloader_pin_memory=config.device != "cpu" and loop.pinned,
+        dataloader_num_workers=loop.workers,
+        dataloader_drop_last=loop.whole_batches,
     )
+    arguments._n_gpu = min(
+        arguments.n_gpu, 1
+    )  # several GPUs are torchrun's: a batch is never multiplied behind our back
     bar = Bar()
-    callbacks = [bar, *([AfterEpoch(measure)] if measure else [])]
-    trainer = Trainer(model=model, args=arguments, train_dataset=data, data_collator=collate, callbacks=callbacks)
+    bar.doing = loop.doing
+    trainer = GuardedTrainer(model=model, args=arguments, train_dataset=data, data_collator=collate, callbacks=[bar])
+    trainer.undecayed = loop.undecayed
+    extra: list[TrainerCallback] = [Checkpoints(), *loop.callbacks]
+    if hasattr(data, "set_epoch"):
+        extra.append(EpochNumber(data.set_epoch))
+    if measure:
+        extra.append(AfterEpoch(measure, trainer.log))
+    if loop.pace:
+        extra.append(Pace(config.batch_size, bar.say))
+    for callback in extra:
+        trainer.add_callback(callback)
     for noisy in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(noisy)
-    try:
-        trainer.train(resume_from_checkpoint=_last_checkpoint(out) if resume else None)
-    finally:
-        bar.close()  # on Ctrl-C too: the terminal gets its cursor back
+    with tensorboard(loop.tensorboard) as writer:
+        if writer:
+            trainer.add_callback(writer)
+        try:
+            trainer.train(resume_from_checkpoint=_last_checkpoint(out) if resume else None)
+        finally:
+            bar.close()  # on Ctrl-C too: the terminal gets its cursor back
     return [
         record for record in trainer.state.log_history if "train_loss" not in record
     ]  # all but the Trainer's summary
+
+
+def share(batch_size: int) -> int:
+    """Return one process's part of a batch; UserError when it does not divide."""
+    if batch_size % processes():
+        raise UserError(f"--batch-size {batch_size} does not divide among {processes()} processes.")
+    return batch_size // processes()
 
 
 def pick_device(name: str) -> str:
@@ -96,37 +147,211 @@ def pick_device(name: str) -> str:
     return name
 
 
+def own_device(name: str) -> str:
+    """Return the device of this process: the GPU of its own, where several train on one machine."""
+    return f"cuda:{os.environ['LOCAL_RANK']}" if name == "cuda" and processes() > 1 else name
+
+
+def pick_precision(name: str, device: str) -> Precision:
+    """Return the precision that `name` stands for; "auto" is bf16 on a GPU that has it, else fp32.
+
+    Raises UserError for bf16 on a GPU that lacks it.
+    """
+    lacking = device == "cuda" and not torch.cuda.is_bf16_supported()
+    if name == "bf16" and lacking:
+        raise UserError("--precision bf16: this GPU does not have it. Use fp32.")
+    return "bf16" if name == "bf16" or (name == "auto" and device == "cuda" and not lacking) else "fp32"
+
+
 def _last_checkpoint(out: Path) -> str | None:
     """Return the last checkpoint that was written whole: the Trainer writes its own state last."""
     whole = [path.parent for path in out.glob("checkpoint-*/trainer_state.json")]
     return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
 
 
+class GuardedTrainer(Trainer):
+    """A Trainer that takes no step which would spoil the weights, and that decays what it is told to."""
+
+    undecayed: frozenset[str] | None = None
+
+    def training_step(self, model: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Compute loss and gradient; UserError when one of them is no number."""
+        loss = super().training_step(model, *args, **kwargs)
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        if not torch.isfinite(loss + torch.nn.utils.get_total_norm(gradients)):
+            raise UserError(self._what_was_lost(loss))
+        return loss
+
+    def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:
+        """Return the parameters with weight decay."""
+        if self.undecayed is None:
+            return super().get_decay_parameter_names(model)
+        return [name for name, _ in model.named_parameters() if name not in self.undecayed]
+
+    def _what_was_lost(self, loss: torch.Tensor) -> str:
+        what = "gradient" if torch.isfinite(loss) else "loss"
+        last = _last_checkpoint(Path(str(self.args.output_dir)))
+        kept = f"The last good checkpoint is kept: {last!r}." if last else "There was no checkpoint yet."
+        return (
+            f"The {what} is no number at step {self.state.global_step + 1} of {self.state.max_steps}, with the "
+            f"learning rate at {self._get_learning_rate():.1e}. {kept} Start again with a lower learning rate, or "
+            "with --precision fp32 where it was another."
+        )
+
+
+class Checkpoints(TrainerCallback):
+    """Ask for a checkpoint where a quarter of an hour has gone by since the last: an epoch can take a day."""
+
+    SECONDS = 900.0
+    STEPS = 10  # between looks at the clock
+
+    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the clock."""
+        self.last = time.monotonic()
+
+    def on_save(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start it again."""
+        self.last = time.monotonic()
+
+    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Ask; all processes must save at the same step, so any one's clock counts for all."""
+        if state.global_step % self.STEPS == 0:
+            due = torch.tensor(float(time.monotonic() - self.last >= self.SECONDS), device=args.device)
+            if processes() > 1:
+                torch.distributed.all_reduce(due, torch.distributed.ReduceOp.MAX)
+            control.should_save = control.should_save or bool(due)
+
+
+class Anneal(TrainerCallback):
+    """Tell a model before every step where training stands, from 0 to 1: all that changes with it follows from that."""
+
+    def __init__(self, set_progress: Callable[[float], None]) -> None:
+        self.set_progress = set_progress
+
+    def on_step_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Tell it."""
+        self.set_progress(state.global_step / state.max_steps)
+
+
+class EpochNumber(TrainerCallback):
+    """Tell the data which epoch begins."""
+
+    def __init__(self, set_epoch: Callable[[int], None]) -> None:
+        self.set_epoch = set_epoch
+
+    def on_epoch_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Tell it; a run that goes on does so within an epoch."""
+        self.set_epoch(int(state.epoch or 0))
+
+
 class AfterEpoch(TrainerCallback):
     """Write a measurement into the log, and so into the checkpoint that follows, after every epoch."""
 
-    def __init__(self, measure: Callable[[], dict[str, float]]) -> None:
-        self.measure = measure
+    def __init__(self, measure: Callable[[], dict[str, float]], log: Callable[[dict[str, float]], None]) -> None:
+        self.measure, self.log = measure, log
 
     def on_epoch_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Measure."""
-        state.log_history.append(self.measure() | {"epoch": state.epoch, "step": state.global_step})
+        self.log(self.measure())
+
+
+class Pace(TrainerCallback):
+    """Say within seconds how many pictures a second are learned from and when it ends, and again as epochs end."""
+
+    FIRST = 2.0  # seconds
+    AGAIN = 10.0
+
+    def __init__(self, batch_size: int, say: Callable[[str], None]) -> None:
+        self.batch_size, self.say = batch_size, say
+
+    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the clock."""
+        self.begun, self.first, self.said, self.warm = time.monotonic(), state.global_step, 0.0, False
+
+    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Speak up once; the first step alone, which warms up, counts only where it is long."""
+        now = time.monotonic()
+        if not self.said and now - self.begun >= self.FIRST:
+            self._tell("", state, now)
+        elif not self.warm:
+            self.begun, self.first = now, state.global_step
+        self.warm = True
+
+    def on_epoch_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Give the last figures, not more often than a reader can follow."""
+        now = time.monotonic()
+        if now - max(self.said, self.begun) >= self.AGAIN and state.global_step < state.max_steps:
+            latest = {name: value for record in state.log_history for name, value in record.items()}
+            figures = [f"loss {latest['loss']:.3f}"] if "loss" in latest else []
+            figures += [f"{n.replace('_', ' ')} {100 * v:.1f} %" for n, v in latest.items() if n.endswith("accuracy")]
+            self._tell(f"epoch {state.epoch:.0f}/{args.num_train_epochs:.0f}: {', '.join(figures)}; ", state, now)
+
+    def _tell(self, figures: str, state: Any, now: float) -> None:
+        self.said = now
+        a_step = (now - self.begun) / (state.global_step - self.first)
+        left = a_step * (state.max_steps - state.global_step)
+        ends = datetime.now() + timedelta(seconds=left)
+        when = f"{ends:%H:%M}" if left < 86400 else f"{ends:%A %d %B, %H:%M}"
+        rate = self.batch_size / a_step
+        speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+        if state.is_world_process_zero:
+            self.say(f"{figures}{speed} pictures a second, {duration(left)} left, ends at {when}")
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the two units that matter: "40 s", "12 min", "3 h 20 min", "2 d 4 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+@contextlib.contextmanager
+def tensorboard(folder: Path | None) -> Any:
+    """Yield the callback that writes TensorBoard's event files into `folder`; None without one."""
+    if folder is None or process_number():
+        yield None
+        return
+    from transformers.integrations import TensorBoardCallback
+
+    with summary_writer()(log_dir=str(folder)) as writer:
+        yield TensorBoardCallback(writer)
+
+
+def summary_writer() -> Any:
+    """Return what writes TensorBoard's event files; UserError when TensorBoard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UserError(
+            "--tensorboard: TensorBoard is not installed. Get it with: pip install 'overtone[tensorboard]'"
+        ) from error
+    return SummaryWriter
 
 
 class Bar(TrainerCallback):
     """A progress bar on stderr: epoch, loss, learning rate, time left."""
 
+    doing = "adapting"
+
     def __init__(self) -> None:
         console = Console(stderr=True)
         self.progress = Progress(
-            TextColumn("adapting  epoch {task.fields[epoch]:.0f}/{task.fields[epochs]}"),
+            TextColumn("{task.description}  epoch {task.fields[epoch]:.0f}/{task.fields[epochs]}"),
             BarColumn(),
             TextColumn("loss {task.fields[loss]}  rate {task.fields[rate]}"),
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not console.is_terminal or process_number() > 0,
         )
+
+    def say(self, line: str) -> None:
+        """Write a line above the bar, or where the bar would be."""
+        self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Take the bar away."""
@@ -135,7 +360,9 @@ class Bar(TrainerCallback):
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the bar where the run starts."""
         epochs = int(args.num_train_epochs)
-        self.task = self.progress.add_task("", total=state.max_steps, epoch=0, epochs=epochs, loss="-", rate="-")
+        self.task = self.progress.add_task(
+            self.doing, total=state.max_steps, epoch=0, epochs=epochs, loss="-", rate="-"
+        )
         self.progress.update(self.task, completed=state.global_step)
         self.progress.start()
 

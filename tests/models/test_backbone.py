@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 from transformers import CLIPModel
 
+import overtone.data.hub as hub
 import overtone.models.backbone as module
 from overtone.errors import UserError
 from overtone.models.backbone import Backbone, digest_of, digest_of_files, load_backbone
@@ -124,7 +125,7 @@ def test_unreachable_hub_still_finds_the_cache(
     offline: Path, clip_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(module, "getproxies", dict)
+    monkeypatch.setattr(hub, "getproxies", dict)
     monkeypatch.setattr(socket, "create_connection", _unreachable)
     _put_in_cache(offline, clip_directory)
     assert load_backbone("someone/tiny-clip").size == SIZE

@@ -149,7 +149,7 @@ def test_large_matrix_is_cut_to_the_most_confused_classes():
     assert "Of 60 classes only the 20 with the most errors are shown." in text
     whole = render(sample(classes=40))
     assert "with the most errors" not in whole
-    view = page._confusion(report.confusion, report.confusion_names)
+    view = page.confusion_view(report.confusion, report.confusion_names)
     assert view is not None
     errors = report.confusion.sum(0) + report.confusion.sum(1) - 2 * np.diag(report.confusion)
     shown = [report.confusion_names.index(name) for name in view.names]

@@ -20,6 +20,9 @@ EXTENSIONS = frozenset(
 )
 
 
+Held = bytes | memoryview | np.ndarray  # a picture in memory: its file's bytes, or its pixels
+
+
 class BadImage(Exception):  # noqa: N818  a state of the data, which the caller counts and goes on
     """A picture that cannot be used, with the reason in one line."""
 
@@ -27,7 +30,7 @@ class BadImage(Exception):  # noqa: N818  a state of the data, which the caller 
         super().__init__(" ".join(reason.split()))
 
 
-def open_image(source: str | Path | bytes | Image.Image | np.ndarray) -> Image.Image:
+def open_image(source: str | Path | Image.Image | Held) -> Image.Image:
     """Return the picture in `source` (a path, a file's bytes, an image or an array) as 8-bit RGB.
 
     The first frame of an animation is taken, EXIF rotation is applied, transparency is laid on white, 16 bits a
@@ -64,16 +67,16 @@ def kind_of(path: str | Path) -> Literal["file", "folder", "other"] | None:
     return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "other"
 
 
-def _readable(source: str | Path | bytes) -> Path | io.BytesIO:
-    if isinstance(source, bytes):
-        empty = not source
+def _readable(source: str | Path | bytes | memoryview) -> Path | io.BytesIO:
+    if isinstance(source, bytes | memoryview):
+        empty = not len(source)
     elif kind_of(source) != "file":  # a folder, a pipe that would block, or nothing
         raise BadImage("there is no such file")
     else:
         empty = Path(source).stat().st_size == 0
     if empty:
         raise BadImage("the file is empty (0 bytes)")
-    return io.BytesIO(source) if isinstance(source, bytes) else Path(source)
+    return io.BytesIO(source) if isinstance(source, bytes | memoryview) else Path(source)
 
 
 def _refuse_giant(image: Image.Image) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from overtone.data.images import BadImage, open_image
+from overtone.data.images import BadImage, Held, open_image
 from overtone.data.names import natural_key
 from overtone.errors import UserError, did_you_mean
 
@@ -19,7 +19,7 @@ class Record:
     source: str  # path or record name shown to the user
     label: int  # index into ImageSet.classes
     domain: str | None = None  # style or domain when the data says
-    encoded: bytes | None = None  # the file's bytes when it does not stand on disk
+    encoded: Held | None = None  # the file's bytes, or the pixels, when it does not stand on disk
 
     def open(self) -> Image.Image:
         """Return the picture as RGB; raises BadImage."""
@@ -89,7 +89,7 @@ class Row:
     source: str
     name: str
     domain: str | None = None
-    encoded: bytes | None = None
+    encoded: Held | None = None
 
 
 def image_set(rows: Iterable[Row], classes: Sequence[str] | None = None) -> ImageSet:
@@ -117,13 +117,18 @@ def check(images: ImageSet) -> tuple[ImageSet, list[Skipped]]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         reasons = list(pool.map(_fault, images.records))
     skipped = [Skipped(r.source, reason) for r, reason in zip(images.records, reasons, strict=True) if reason]
+    require_good(images, skipped)
+    return images.select(i for i, reason in enumerate(reasons) if not reason), skipped
+
+
+def require_good(images: ImageSet, skipped: Sequence[Skipped]) -> None:
+    """Raise UserError when every picture of a set was skipped."""
     if skipped and len(skipped) == len(images):
         first = skipped[0]
         raise UserError(
             f"None of the {len(skipped)} pictures can be used. The first, {first.source!r}: {first.reason}. "
             "Check that the files are whole and are pictures."
         )
-    return images.select(i for i, reason in enumerate(reasons) if not reason), skipped
 
 
 def check_splits(splits: Splits) -> Splits:

@@ -4,8 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from overtone.data.cifar import find_cifar, read_cifar
 from overtone.data.emoji import TEST_STYLES, TRAIN_STYLES, emoji_part
+from overtone.data.fashion_mnist import FASHION_MNIST, read_fashion_mnist
 from overtone.data.folders import neighbours, read_folder
+from overtone.data.hub import HUB_ID, read_hub
+from overtone.data.imagenet import find_imagenet, read_imagenet
 from overtone.data.images import kind_of
 from overtone.data.imageset import ImageSet, Row, Skipped, Splits, image_set, require_classes
 from overtone.data.names import clean_name, count, natural_key
@@ -15,6 +19,7 @@ from overtone.data.tables import CSV_EXTENSIONS, JSON_EXTENSIONS, read_table
 from overtone.errors import UserError, did_you_mean
 
 EMOJI = "emoji"
+NAMED = (EMOJI, FASHION_MNIST)  # sets that are known by name
 Choices = list[tuple[str, str, str]]
 
 
@@ -25,7 +30,8 @@ def load(
     image_column: str | None = None,
     label_column: str | None = None,
 ) -> Splits:
-    """Return the splits of `data`: "emoji", a folder of class folders, or a CSV, TSV or JSON-lines table.
+    """Return the splits of `data`: "emoji", "fashion-mnist", a folder of class folders, a CSV, TSV or JSON-lines table,
+    or a hub id. CIFAR's and ImageNet's own layouts are known.
 
     With `classes`, only these are adapted to, and the test pictures of all others become `unseen`; so do test
     pictures of classes that have none to learn from. Without test pictures, a stratified part is held out under
@@ -70,23 +76,31 @@ def load_tests(data: str, image_column: str | None = None, label_column: str | N
     return Tests(image_set(rows), False, source.skipped, (*source.choices, choice))
 
 
+def is_hub_id(data: str) -> bool:
+    """Return whether `data` is read as owner/name on the hub: not where there is a folder called owner."""
+    path = Path(data)
+    return HUB_ID.fullmatch(data) is not None and kind_of(path) is None and kind_of(path.parent) is None
+
+
 def _source(data: str, image_column: str | None, label_column: str | None) -> Source | None:
-    """Return what a folder or a table holds; None for the emoji set."""
-    if data != EMOJI:
-        return _read(data, image_column, label_column)
+    """Return what is called `data`; None for the emoji set."""
+    if data not in NAMED:
+        read = read_hub if is_hub_id(data) else _read
+        return read(data, image_column, label_column)
     if image_column or label_column:
-        raise UserError("Columns are named for a CSV, TSV or JSON-lines table: the emoji set is none.")
-    return None
+        raise UserError(f"Columns are named for a CSV, TSV or JSON-lines table: the {data} set is none.")
+    return None if data == EMOJI else read_fashion_mnist()
 
 
 def _read(data: str, image_column: str | None, label_column: str | None) -> Source:
     path = Path(data)
     kind = kind_of(path)
     if kind is None:
-        near = did_you_mean(data, [EMOJI, *neighbours(path)])
+        near = did_you_mean(data, [*NAMED, *neighbours(path)])
         raise UserError(
             f"No data at {data!r}: there is no such file or folder.{near} "
-            f"Give {EMOJI!r}, a folder of class folders, or a CSV, TSV or JSON-lines table."
+            f"Give {' or '.join(map(repr, NAMED))}, a folder of class folders, a CSV, TSV or JSON-lines table, "
+            "or a hub id."
         )
     if path.suffix.lower() in CSV_EXTENSIONS | JSON_EXTENSIONS and kind == "file":
         return read_table(path, image_column, label_column)
@@ -96,6 +110,10 @@ def _read(data: str, image_column: str | None, label_column: str | None) -> Sour
         )
     if image_column or label_column:
         raise UserError(f"Columns are named for a CSV, TSV or JSON-lines table: {data!r} is a folder.")
+    if cifar := find_cifar(path):
+        return read_cifar(*cifar)
+    if imagenet := find_imagenet(path):
+        return read_imagenet(imagenet)
     return read_folder(path)
 
 

@@ -4,17 +4,14 @@ import hashlib
 import json
 import os
 import re
-import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
-from urllib.request import getproxies
 
 import torch
-from huggingface_hub import constants, snapshot_download
+from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from jaxtyping import Float, Int
 from PIL import Image
@@ -23,6 +20,7 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel, SiglipModel
 from transformers.utils import is_protobuf_available, is_sentencepiece_available
 
+from overtone.data.hub import hub_answers
 from overtone.errors import UserError, did_you_mean
 from overtone.models.clip import ClipImageTower, ClipTextTower
 from overtone.models.siglip import SiglipImageTower, SiglipTextTower
@@ -178,7 +176,7 @@ def _directories_beside(path: Path) -> list[str]:
 def _download(name: str) -> Path:
     """Return the hub's snapshot of `owner/name` or `owner/name@revision`, from the cache where the hub is away."""
     repository, _, revision = name.partition("@")
-    cached_only = not _hub_answers()
+    cached_only = not hub_answers()
     try:
         return Path(
             snapshot_download(
@@ -196,21 +194,6 @@ def _download(name: str) -> Path:
         raise UserError(
             f"model {name!r}: neither a local directory nor to be had from the hub ({reason}). {ELSEWHERE}"
         ) from error
-
-
-def _hub_answers(timeout: float = 5.0) -> bool:
-    """Whether the hub can be reached: asked once and quickly, as its own client retries for half a minute."""
-    if constants.HF_HUB_OFFLINE:
-        return False
-    address = urlparse(constants.ENDPOINT)
-    if address.scheme in getproxies():
-        return True  # the proxy decides
-    try:
-        port = address.port or (80 if address.scheme == "http" else 443)
-        socket.create_connection((address.hostname or "", port), timeout).close()
-    except OSError:
-        return False
-    return True
 
 
 # What a directory holds

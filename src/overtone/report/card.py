@@ -20,17 +20,17 @@ def model_card(report: AdaptReport, front: dict[str, Any]) -> str:
     """Return the card: ``front`` as YAML front matter, then what it is, its data, figures, choices and limits."""
     header = yaml.safe_dump(front, allow_unicode=True, sort_keys=False) if front else ""
     sections = (
-        _section("Data", _data(report)),
-        _section("Figures", _figures([*report.comparisons, *report.domains])),
-        _section("How it was made", _choices(report.choices)),
-        _section("Limits", "\n".join(f"- {line}" for line in (*map(_inline, report.notes), *LIMITS))),
+        section("Data", _data(report)),
+        section("Figures", _figures([*report.comparisons, *report.domains])),
+        section("How it was made", choices_table(report.choices)),
+        section("Limits", "\n".join(f"- {line}" for line in (*map(inline, report.notes), *LIMITS))),
     )
-    summary = _inline(report.summary or words.headline(report.comparisons))
-    opening = f"# {_inline(report.title)}\n\n{summary}\n"
+    summary = inline(report.summary or words.headline(report.comparisons))
+    opening = f"# {inline(report.title)}\n\n{summary}\n"
     return (f"---\n{header}---\n\n" if header else "") + "\n".join((opening, *filter(None, sections)))
 
 
-def _section(title: str, content: str) -> str:
+def section(title: str, content: str) -> str:
     """Return a section, or nothing when it has no content."""
     return f"## {title}\n\n{content}\n" if content else ""
 
@@ -44,7 +44,7 @@ def _data(report: AdaptReport) -> str:
     ]
     if report.skipped:
         lines.append(f"{len(report.skipped):,} inputs were skipped because they could not be used")
-    return "\n".join(f"- {_inline(line)}." for line in lines)
+    return "\n".join(f"- {inline(line)}." for line in lines)
 
 
 def _classes(rows: Sequence[ClassRow]) -> str:
@@ -67,19 +67,19 @@ def _figures(comparisons: Sequence[Comparison]) -> str:
         for comparison in comparisons
     ]
     heads = ("Test pictures", "Count", "Zero-shot", "Adapted", "Difference in points", "Verdict")
-    return "Top-1 accuracy with 95 % intervals.\n\n" + _table(heads, rows)
+    return "Top-1 accuracy with 95 % intervals.\n\n" + table(heads, rows)
 
 
-def _choices(choices: Sequence[Choice]) -> str:
+def choices_table(choices: Sequence[Choice]) -> str:
     rows = [(choice.what, choice.value, choice.how) for choice in choices]
-    return _table(("Choice", "Value", "How it was made"), rows) if rows else ""
+    return table(("Choice", "Value", "How it was made"), rows) if rows else ""
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *([_inline(cell) for cell in row] for row in rows)]
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *([inline(cell) for cell in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _inline(text: str) -> str:
+def inline(text: str) -> str:
     """Return text on one line with Markdown's and HTML's signs made harmless: names come from users."""
     return re.sub(r"([\\`*_\[\]<>|#&~])", r"\\\1", " ".join(text.split()))

@@ -68,9 +68,9 @@ def _content(report: AdaptReport) -> dict[str, Any]:
         "domain_chart": _chart(report.domains),
         "most_rows": figures.MOST_ROWS,
         "curve_charts": figures.curve_charts(report.curves),
-        "pairs": [_pair(pair) for pair in report.confused[:MOST_PAIRS]],
-        "mistakes": [_mistake(mistake) for mistake in report.mistakes[:MOST_MISTAKES]],
-        "confusion": _confusion(report.confusion, report.confusion_names),
+        "pairs": [pair_view(pair) for pair in report.confused[:MOST_PAIRS]],
+        "mistakes": [mistake_view(mistake) for mistake in report.mistakes[:MOST_MISTAKES]],
+        "confusion": confusion_view(report.confusion, report.confusion_names),
         "gains": _changes(report.classes, 1),
         "losses": _changes(report.classes, -1),
         "most_classes": MOST_CLASSES,
@@ -84,7 +84,7 @@ def _chart(comparisons: Sequence[Any]) -> str:
     return figures.comparison_chart(comparisons) if comparisons else ""
 
 
-def _pair(pair: ConfusedPair) -> dict[str, Any]:
+def pair_view(pair: ConfusedPair) -> dict[str, Any]:
     return {
         "pair": pair,
         "truth_uri": pictures.data_uri(pair.truth_picture, CARD),
@@ -92,7 +92,7 @@ def _pair(pair: ConfusedPair) -> dict[str, Any]:
     }
 
 
-def _mistake(mistake: Mistake) -> dict[str, Any]:
+def mistake_view(mistake: Mistake) -> dict[str, Any]:
     return {"mistake": mistake, "uri": pictures.data_uri(mistake.picture, CARD)}
 
 
@@ -121,7 +121,7 @@ def _changes(rows: Sequence[ClassRow], sign: int) -> list[ClassRow]:
     return sorted(changed, key=lambda row: -sign * (row.adapted - row.zero_shot))[:MOST_CHANGES]
 
 
-def _confusion(counts: np.ndarray | None, names: Sequence[str]) -> ConfusionView | None:
+def confusion_view(counts: np.ndarray | None, names: Sequence[str]) -> ConfusionView | None:
     """Return the whole matrix of up to 40 classes; of a larger one, the 20 classes with the most errors."""
     if counts is None or not counts.size:
         return None

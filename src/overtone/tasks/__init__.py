@@ -7,6 +7,7 @@ from overtone.tasks.adapt import AdaptConfig, AdaptResult, adapt
 from overtone.tasks.bench import BenchConfig, bench
 from overtone.tasks.evaluate import EvaluateConfig, evaluate
 from overtone.tasks.predict import PredictConfig, Prediction, predict
+from overtone.tasks.train import TrainConfig, TrainResult, train
 
 __all__ = [
     "AdaptConfig",
@@ -15,8 +16,11 @@ __all__ = [
     "EvaluateConfig",
     "PredictConfig",
     "Prediction",
+    "TrainConfig",
+    "TrainResult",
     "adapt",
     "bench",
     "evaluate",
     "predict",
+    "train",
 ]

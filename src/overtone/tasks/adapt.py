@@ -130,7 +130,7 @@ def run_folder(config: AdaptConfig) -> Path:
 def check_begun(folder: Path, resume: bool, settings: dict[str, Any]) -> None:
     """Raise UserError for a folder that holds anything else than what may be gone on with."""
     again = f"Name another folder with --out, or remove {str(folder)!r}."
-    if (folder / "adapter.json").exists():
+    if any((folder / last).exists() for last in ("adapter.json", "classifier.json")):
         raise UserError(f"{str(folder)!r} holds a finished run. {again}")
     begun = read_settings(folder)
     if not resume and begun:

@@ -1,4 +1,4 @@
-"""`overtone evaluate`: score an adapter on other data."""
+"""`overtone evaluate`: score an adapter, or a trained network, on other data."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -10,19 +10,21 @@ from tyro.conf import Positional, arg
 
 from overtone.errors import UserError
 from overtone.tasks.folders import read_settings, resolved_data, writable
+from overtone.tasks.train import is_trained
 
 if TYPE_CHECKING:
-    from overtone.data import ImageSet
+    from overtone.data import ImageSet, Tests
     from overtone.report import AdaptReport
+    from overtone.report.training import TrainReport
     from overtone.tasks.judging import Part
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Score an adapter on other data, against its backbone without adapting."""
+    """Score a run on other data: an adapter against its backbone without adapting, or a trained network."""
 
     adapter: Positional[str]
-    """The run folder that `overtone adapt` wrote."""
+    """The run folder that `overtone adapt` or `overtone train` wrote."""
     data: Positional[str]
     """As for adapt; its test pictures are scored, or all of them where it has no test level."""
     out: Annotated[str, arg(aliases=["-o"])] = ""
@@ -37,33 +39,73 @@ class EvaluateConfig:
     """The table's column of class names; found by its name when not given."""
 
 
-def evaluate(config: EvaluateConfig) -> "AdaptReport":
+def evaluate(config: EvaluateConfig) -> "AdaptReport | TrainReport":
     """Compare the adapter with its backbone on `config.data`; classes that it was not adapted to are scored as unseen.
 
-    Raises UserError for what the user can mend.
+    A trained network is scored on the pictures of its own classes. Raises UserError for what the user can mend.
     """
-    from overtone.data import check, load_tests
-    from overtone.farl import Adapter
-    from overtone.report import Choice
-    from overtone.tasks.reporting import build_report
+    from overtone.data import load_tests
     from overtone.training import pick_device
 
     device = pick_device(config.device)
     tests = load_tests(config.data, config.image_column, config.label_column)
+    score = score_network if is_trained(config.adapter) else score_adapter
     with output(config) as write:
-        adapter = Adapter.load(config.adapter, config.model, device)
-        images, bad = check(tests.images)
-        how = f"fitted to {adapter.made['pictures']:,} pictures of {len(adapter.classes):,} classes"
-        report = build_report(
-            f"{config.adapter} on {config.data}",
-            adapter,
-            divide(images, adapter.classes),
-            [*(Choice(*choice) for choice in tests.choices), Choice("adapter", config.adapter, how)],
-            [*tests.skipped, *bad],
-            [] if tests.set_apart else own_pictures(config),
-        )
+        report = score(config, tests, device)
         write(report)
     return report
+
+
+def score_adapter(config: EvaluateConfig, tests: "Tests", device: str) -> "AdaptReport":
+    """Return the report on an adapter."""
+    from overtone.data import check
+    from overtone.farl import Adapter
+    from overtone.report import Choice
+    from overtone.tasks.reporting import build_report
+
+    adapter = Adapter.load(config.adapter, config.model, device)
+    images, bad = check(tests.images)
+    how = f"fitted to {adapter.made['pictures']:,} pictures of {len(adapter.classes):,} classes"
+    return build_report(
+        title(config),
+        adapter,
+        divide(images, adapter.classes),
+        [*(Choice(*choice) for choice in tests.choices), Choice("adapter", config.adapter, how)],
+        [*tests.skipped, *bad],
+        [] if tests.set_apart else own_pictures(config),
+    )
+
+
+def score_network(config: EvaluateConfig, tests: "Tests", device: str) -> "TrainReport":
+    """Return the report on a trained network; pictures of classes that it does not know are left out."""
+    from overtone.data.names import count, some
+    from overtone.data.pixels import read_pixels
+    from overtone.report import Choice
+    from overtone.tasks.classifier import Classifier
+    from overtone.tasks.scoring import training_report
+
+    if config.model is not None:
+        raise UserError(f"--model is the backbone of an adapter: {config.adapter!r} is a trained network and has none.")
+    classifier = Classifier.load(config.adapter, device)
+    known = tests.images.relabelled(classifier.classes)
+    if not len(known):
+        raise UserError(
+            f"No picture in {config.data!r} is of a class of {config.adapter!r}: it knows {some(classifier.classes)}, "
+            f"and the data has {some(tests.images.classes)}."
+        )
+    pixels, bad = read_pixels(known, classifier.framing, device)
+    notes = [] if tests.set_apart else own_pictures(config)
+    if left := len(tests.images) - len(known):
+        notes.append(f"{count(left, 'picture')} of classes that the network does not know are left out.")
+    choices = [*(Choice(*choice) for choice in tests.choices), Choice("network", config.adapter, "named by you")]
+    report = training_report(title(config), classifier, pixels, choices, notes)
+    report.skipped = [*tests.skipped, *bad]
+    return report
+
+
+def title(config: EvaluateConfig) -> str:
+    """Return what was scored on what."""
+    return f"{config.adapter} on {config.data}"
 
 
 def divide(images: "ImageSet", adapted_to: tuple[str, ...]) -> "list[tuple[ImageSet, Part]]":
@@ -77,22 +119,32 @@ def divide(images: "ImageSet", adapted_to: tuple[str, ...]) -> "list[tuple[Image
 
 
 def own_pictures(config: EvaluateConfig) -> list[str]:
-    """Return a warning where the adapter was fitted to pictures of the very data that it is judged on."""
+    """Return a warning where the run learned from pictures of the very data that it is judged on."""
     if read_settings(Path(config.adapter)).get("data") != resolved_data(config.data):
         return []
-    return ["The adapter was fitted to some of these very pictures: the figures flatter it."]
+    what = "network" if is_trained(config.adapter) else "adapter"
+    return [f"The {what} was fitted to some of these very pictures: the figures flatter it."]
 
 
 @contextlib.contextmanager
-def output(config: EvaluateConfig) -> Iterator["Callable[[AdaptReport], None]"]:
+def output(config: EvaluateConfig) -> Iterator["Callable[[AdaptReport | TrainReport], None]"]:
     """Yield what writes the report: nothing without `--out`, whose folder is otherwise tried at once."""
-    from overtone.tasks.reporting import write_figures
-
     folder = Path(config.out)
     if not config.out:
         yield lambda report: None
         return
-    if (folder / "adapter.json").exists() or read_settings(folder):
-        raise UserError(f"--out {config.out!r} holds a run of adapt: name another folder.")
+    if any((folder / last).exists() for last in ("adapter.json", "classifier.json")) or read_settings(folder):
+        raise UserError(f"--out {config.out!r} holds a run: name another folder.")
     with writable(folder):
-        yield lambda report: write_figures(report, folder)
+        yield lambda report: _write(report, folder)
+
+
+def _write(report: "AdaptReport | TrainReport", folder: Path) -> None:
+    from overtone.report import AdaptReport
+    from overtone.report.training_files import write_training_figures
+    from overtone.tasks.reporting import write_figures
+
+    if isinstance(report, AdaptReport):
+        write_figures(report, folder)
+    else:
+        write_training_figures(report, folder)

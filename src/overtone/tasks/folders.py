@@ -58,8 +58,10 @@ def disk_full(error: BaseException, folder: Path) -> bool:
 
 
 def resolved_data(data: str) -> str:
-    """Return the data's full path, so that the same data is recognised from wherever it is named."""
-    return data if data == "emoji" else str(Path(data).resolve())
+    """Return the data's full path, or its name where it is called by one, so that it is recognised from anywhere."""
+    from overtone.data.loading import NAMED, is_hub_id
+
+    return data if data in NAMED or is_hub_id(data) else str(Path(data).resolve())
 
 
 def _make(folder: Path) -> Path | None:

@@ -1,0 +1,81 @@
+"""SHFIN beside its rivals on Fashion-MNIST, like for like: `python -m benchmarks.fashion_mnist`.
+
+The same backbone, recipe, epochs and seeds; the token mixer alone differs. Tables by name: `mixers` (SHFIN, its fast
+variant, and its rivals), `kept` (K), `rank` (r) and `patch`. Options: `--epochs`, `--seeds`, `--rows`.
+"""
+
+import argparse
+import tempfile
+import time
+from collections import defaultdict
+from typing import Any
+
+import torch
+from benchmarks.table import machine, spread
+
+from overtone.counting import in_units, multiply_adds
+from overtone.models import ShfinConfig, ShfinForImageClassification
+from overtone.tasks.presets import PRESETS
+from overtone.tasks.train import TrainConfig, train
+
+TABLES: dict[str, dict[str, dict[str, Any]]] = {
+    "mixers": {
+        "SHFIN": {},
+        "SHFIN, fast": {"deep": (1, 1, 0)},
+        "attention": {"mixer": "attention"},
+        "convolution 7 x 7": {"mixer": "conv"},
+        "GFNet": {"mixer": "gfnet"},
+        "AFNO": {"mixer": "afno"},
+        "FNet": {"mixer": "fnet"},
+    },
+    "kept": {f"K = {k}": {"kept": tuple(min(k, bins) for bins in (100, 25, 10))} for k in (4, 8, 16, 32)},
+    "rank": {f"r = {r}": {"rank": r} for r in (1, 2, 4, 8)},
+    "patch": {
+        "patches of 14, 7, 4": {},
+        "patches of 7, 7, 4": {"patches": (7, 7, 4)},
+        "patches of 4, 4, 4": {"patches": (4, 4, 4), "kept": (8, 8, 8)},
+    },
+}
+
+
+def network(changes: dict[str, Any], seed: int) -> ShfinForImageClassification:
+    """Return the recipe's network with some of its settings changed."""
+    torch.manual_seed(seed)
+    sizes = {"image_size": 28, "num_channels": 1, "num_labels": 10} | PRESETS["fashion-mnist"].network
+    return ShfinForImageClassification(ShfinConfig(**sizes | changes))
+
+
+def main() -> None:
+    """Train every row of a table with every seed, and print it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=list(TABLES))
+    parser.add_argument("--rows", nargs="+", help="these rows of the table only")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--epochs", type=int, default=PRESETS["fashion-mnist"].epochs)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    rows = {name: row for name, row in TABLES[options.table].items() if name in (options.rows or TABLES[options.table])}
+    accuracies, seconds = defaultdict(list), defaultdict(list)
+    for seed in options.seeds:
+        for name, changes in rows.items():
+            started = time.perf_counter()
+            with tempfile.TemporaryDirectory() as folder:
+                config = TrainConfig(
+                    "fashion-mnist", out=f"{folder}/run", epochs=options.epochs, seed=seed, device=options.device
+                )
+                report = train(config, network(changes, seed)).report
+            accuracies[name].append(report.top1.value)
+            seconds[name].append(time.perf_counter() - started)
+            print(f"seed {seed}, {name}: {100 * report.top1.value:.2f} % after {seconds[name][-1]:.0f} s", flush=True)
+    print(f"\nTest accuracy in percent after {options.epochs} epochs, mean ± standard deviation over ", end="")
+    print(f"{len(options.seeds)} seeds; {machine()}\n")
+    print("| network | test accuracy | parameters | multiply-adds | minutes to train |\n|---|---:|---:|---:|---:|")
+    for name, changes in rows.items():
+        counted = multiply_adds(network(changes, 0), torch.zeros(1, 1, 28, 28))
+        minutes = sum(seconds[name]) / len(seconds[name]) / 60
+        sizes = f"{in_units(counted.parameters)} | {in_units(counted.multiply_adds)}"
+        print(f"| {name} | {spread(accuracies[name])} | {sizes} | {minutes:.1f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,412 @@
+"""`overtone train`: train a compact spectral classifier of pictures from scratch, and report how well it does."""
+
+import contextlib
+import dataclasses
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from overtone import __version__
+from overtone.errors import UserError
+from overtone.files import write_atomically
+from overtone.processes import process_number, processes
+from overtone.tasks.adapt import CHECKPOINTS, check_begun, run_folder, saying_how_to_go_on
+from overtone.tasks.folders import SETTINGS, resolved_data, writable
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from overtone.data import Splits
+    from overtone.data.augment import Augmentation
+    from overtone.data.pixels import Framing, Pixels, Views
+    from overtone.report import Choice
+    from overtone.report.training import TrainReport
+    from overtone.tasks.classifier import Classifier, Objective
+    from overtone.tasks.presets import Preset
+    from overtone.training import Loop
+
+FINISHED = "classifier.json"  # written last
+TENSORBOARD = "tensorboard"
+WORKERS = 8  # processes that read pictures ahead, at most, where they are not in memory
+RECIPE = ("epochs", "batch_size", "learning_rate")  # what the user can set of a recipe
+FREE = ("out", "resume", "tensorboard")  # settings that may differ on resuming
+CURVES = ("loss", "training_accuracy", "validation_accuracy")
+LEAST_STEPS = 8  # an epoch, where the recipe's batch is not asked for by the user
+SAMPLED = 2000  # training pictures that the accuracy on them is taken from
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train a compact spectral classifier of pictures from scratch, and report how well it does on test pictures."""
+
+    data: Positional[str]
+    """`fashion-mnist`, `emoji`, a folder of class folders (CIFAR and ImageNet are known), a table, or a hub id."""
+    out: Annotated[str, arg(aliases=["-o"])] = ""
+    """The run folder; runs/<data>, numbered, when not given."""
+    preset: Literal["auto", "cifar", "imagenet", "fashion-mnist", "pictures"] = "auto"
+    """The recipe: the paper's for cifar and imagenet, ours for the others; the data's own, or pictures, when auto."""
+    mixer: Literal["shfin", "attention", "gfnet", "afno", "fnet", "conv"] = "shfin"
+    """What mixes positions; all else in the network stays the same."""
+    epochs: Annotated[int | None, arg(metavar="INT")] = None
+    """Passes over the training pictures; the recipe's when not given."""
+    batch_size: Annotated[int | None, arg(metavar="INT")] = None
+    """Pictures a step, over all processes; the recipe's when not given."""
+    learning_rate: Annotated[float | None, arg(metavar="FLOAT")] = None
+    """At its highest; the recipe's when not given."""
+    seed: int = 0
+    """Every random draw follows from it."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps; torchrun trains on several at once."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the training's arithmetic; auto is bf16 on a GPU that has it."""
+    tensorboard: bool = False
+    """Write the curves for TensorBoard too, into the run folder (needs overtone[tensorboard])."""
+    image_column: Annotated[str | None, arg(metavar="STR")] = None
+    """The table's column of image paths; found by its name when not given."""
+    label_column: Annotated[str | None, arg(metavar="STR")] = None
+    """The table's column of class names; found by its name when not given."""
+    resume: bool = False
+    """Go on with the interrupted run in --out (the last one of this data when not given)."""
+
+    def __post_init__(self) -> None:
+        """Raise UserError for a number out of range."""
+        for name in ("epochs", "batch_size"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"--{name.replace('_', '-')} {value}: give a number of 1 or more.")
+        if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
+            raise UserError(f"--learning-rate {self.learning_rate}: give a number above 0.")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed {self.seed}: give a number from 0 to {2**32 - 1}.")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished run: its folder, the classifier and the report that was written."""
+
+    folder: Path
+    classifier: "Classifier"
+    report: "TrainReport"
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The pictures of a run, read."""
+
+    train: "Pixels"
+    val: "Pixels | None"
+    test: "Pixels"
+
+
+def train(config: TrainConfig, network: "PreTrainedModel | None" = None) -> TrainResult:
+    """Run the whole job: read, train, judge, write.
+
+    From Python, any image classifier of transformers, such as a ViT or a ResNet made from a config, can be given as
+    `network`, and is trained by the same recipe. It sees pictures of its config's `image_size`, where it has one.
+
+    Raises UserError for what the user can mend, and KeyboardInterrupt that says how to go on.
+    """
+    from overtone.data import load
+
+    config, preset = settled(config)
+    splits = load(config.data, config.seed, None, config.image_column, config.label_column)
+    if config.batch_size is None:
+        preset = dataclasses.replace(preset, batch_size=batch_size(preset, len(splits.train)))
+    settings = resolved(config, preset, splits, network)
+    with begun(config, settings) as folder:
+        sets, splits = read(config, splits, preset, network)
+        classifier = build(config, preset, sets.train, network)
+        log = fit(config, preset, classifier, sets, folder)
+        report = judge(config, preset, classifier, sets, splits, log)
+        if not process_number():
+            write(folder, classifier, report)
+    return TrainResult(folder, classifier, report)
+
+
+def settled(config: TrainConfig) -> "tuple[TrainConfig, Preset]":
+    """Return the settings with nothing left open, and the recipe with what the user set in it."""
+    from overtone.tasks.presets import PRESETS, choose_preset
+    from overtone.training import pick_device, pick_precision, summary_writer
+
+    if config.tensorboard:
+        summary_writer()  # it is missed now or never
+    device = pick_device(config.device)
+    precision = pick_precision(config.precision, device)
+    name = choose_preset(config.data) if config.preset == "auto" else config.preset
+    own = {key: getattr(config, key) for key in RECIPE if getattr(config, key) is not None}
+    config = dataclasses.replace(config, preset=name, device=device, precision=precision)
+    return config, dataclasses.replace(PRESETS[name], **own)
+
+
+def batch_size(preset: "Preset", pictures: int) -> int:
+    """Return the recipe's batch, or a smaller one for a small set, that an epoch has LEAST_STEPS steps."""
+    smaller = max(pictures // LEAST_STEPS // processes(), 1) * processes()
+    return min(preset.batch_size, smaller)
+
+
+def resolved(
+    config: TrainConfig, preset: "Preset", splits: "Splits", network: "PreTrainedModel | None"
+) -> dict[str, Any]:
+    """Return the settings as the run folder keeps them, without those that may differ on resuming."""
+    settings = dataclasses.asdict(config) | {key: getattr(preset, key) for key in RECIPE}
+    settings |= {"data": resolved_data(config.data), "train_pictures": len(splits.train), "processes": processes()}
+    if network is not None:
+        settings["network"] = f"{type(network).__name__}, {network.num_parameters():,} parameters"
+    return {"overtone": __version__} | {key: value for key, value in settings.items() if key not in FREE}
+
+
+@contextlib.contextmanager
+def begun(config: TrainConfig, settings: dict[str, Any]) -> Iterator[Path]:
+    """Yield the run's folder, made or gone on with; only the first of several processes looks after it."""
+    if processes() > 1 and not config.out:
+        raise UserError("With several processes, name the run folder with --out: they must agree on it.")
+    folder = run_folder(config)  # type: ignore[arg-type]
+    if process_number():
+        yield folder
+        return
+    if is_trained(folder):
+        raise UserError(
+            f"{str(folder)!r} holds a finished run. Name another folder with --out, or remove {str(folder)!r}."
+        )
+    check_begun(folder, config.resume, settings)
+    with saying_how_to_go_on(folder), writable(folder, kept=f"{CHECKPOINTS}/*/trainer_state.json"):
+        write_atomically(folder / SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+        yield folder
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+
+
+def read(
+    config: TrainConfig, splits: "Splits", preset: "Preset", network: "PreTrainedModel | None"
+) -> "tuple[Sets, Splits]":
+    """Open all pictures once, and return them with the splits, less the bad ones and those of classes never seen."""
+    from overtone.data.pixels import read_pixels
+    from overtone.training import own_device
+
+    framing = preset.framing if network is None else _framed(preset.framing, network)
+    device, watch = own_device(config.device), Reading()
+    train, bad_train = read_pixels(splits.train, framing, device, watch)
+    val, bad_val = read_pixels(splits.val, framing, device) if splits.val else (None, [])
+    test, bad_test = read_pixels(splits.test, framing, device)
+    choices = splits.choices
+    if splits.unseen:
+        left = ("test pictures left out", f"{len(splits.unseen):,}", "of classes that there is nothing to learn from")
+        choices = (*choices, left)
+    splits = dataclasses.replace(
+        splits,
+        train=train.images,
+        val=val.images if val else None,
+        test=test.images,
+        unseen=None,
+        skipped=(*splits.skipped, *bad_train, *bad_val, *bad_test),
+        choices=choices,
+    )
+    require_pictures(splits)
+    return Sets(train, val, test), splits
+
+
+def build(config: TrainConfig, preset: "Preset", train: "Pixels", network: "PreTrainedModel | None") -> "Classifier":
+    """Return the network, with fresh weights drawn under the seed where none is given, and what stands around it."""
+    import torch
+
+    from overtone.data.pixels import Normalise, mean_and_deviation
+    from overtone.models.shfin import ShfinForImageClassification
+    from overtone.tasks.classifier import Classifier
+    from overtone.training import own_device
+
+    classes, framing = train.images.classes, train.framing
+    if network is None:
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            network = ShfinForImageClassification(preset.network(len(classes), config.mixer))
+    classifier = Classifier(network, classes, framing, Normalise(*mean_and_deviation(train)))
+    return classifier.to(own_device(config.device))
+
+
+def fit(
+    config: TrainConfig, preset: "Preset", classifier: "Classifier", sets: Sets, folder: Path
+) -> list[dict[str, Any]]:
+    """Train the classifier's network and return the log."""
+    from overtone import training
+    from overtone.data.pixels import Views
+    from overtone.tasks.classifier import Objective
+
+    objective = Objective(classifier, preset.augmentation, preset.smoothing)
+    views = Views(sets.train, preset.augmentation, config.seed)
+    settings = training.TrainingConfig(
+        epochs=preset.epochs,
+        batch_size=min(preset.batch_size, len(views) // processes() * processes()),
+        learning_rate=preset.learning_rate,
+        weight_decay=preset.weight_decay,
+        warmup_epochs=preset.warmup_epochs,
+        seed=config.seed,
+        precision=training.pick_precision(config.precision, config.device),
+        device=config.device,
+    )
+    measure, loop = _measure(classifier, sets), _loop(config, objective, views, folder)
+    return training.train(objective, views, _as_it_is, settings, folder / CHECKPOINTS, config.resume, measure, loop)
+
+
+def judge(
+    config: TrainConfig,
+    preset: "Preset",
+    classifier: "Classifier",
+    sets: Sets,
+    splits: "Splits",
+    log: list[dict[str, Any]],
+) -> "TrainReport":
+    """Score the classifier on the test pictures, and say how it was made."""
+    from overtone.report import Choice
+    from overtone.tasks.scoring import training_report
+
+    choices = [Choice(*choice) for choice in splits.choices] + how_trained(config, preset, classifier, sets)
+    report = training_report(f"Trained on {config.data}", classifier, sets.test, choices)
+    report.skipped = list(splits.skipped)
+    for curve in CURVES:
+        if points := [(record["epoch"], record[curve]) for record in log if curve in record]:
+            report.curves[curve.replace("_", " ")] = points
+    return report
+
+
+def how_trained(config: TrainConfig, preset: "Preset", classifier: "Classifier", sets: Sets) -> "list[Choice]":
+    """Return every decision of the run, and who made it."""
+    from overtone.data.names import count
+    from overtone.farl.adapter import versions
+    from overtone.report import Choice
+
+    recipe = f"the recipe {config.preset}: {preset.source}"
+
+    def choice(what: str, name: str, value: str) -> Choice:
+        return Choice(what, value, recipe if getattr(config, name) is None else "set by you")
+
+    network, framing = classifier.network, sets.train.framing
+    mixer = getattr(network.config, "mixer", None)
+    size = (
+        f"{network.num_parameters():,} parameters, {framing.size} x {framing.size} pixels, {framing.channels} channels"
+    )
+    decay = f"weight decay {preset.weight_decay} but on biases, norms and what the network names"
+    optimiser = f"AdamW, {decay}, cosine, {preset.warmup_epochs} warm-up epochs"
+    return [
+        Choice("recipe", config.preset, preset.source),
+        Choice(
+            "network", f"{mixer or type(network).__name__}, {size}", "the recipe's sizes" if mixer else "set by you"
+        ),
+        Choice("pictures learned from", f"{len(sets.train):,} of {len(classifier.classes):,} classes", "all there are"),
+        Choice("views", described(preset.augmentation), recipe),
+        Choice("optimiser", optimiser, recipe),
+        choice("learning rate", "learning_rate", f"{preset.learning_rate:g}"),
+        choice("epochs", "epochs", str(preset.epochs)),
+        choice("batch", "batch_size", f"{preset.batch_size} pictures, over {count(processes(), 'process')}"),
+        Choice("label smoothing", str(preset.smoothing), recipe),
+        Choice("stopping", "last step", "ours: nothing is chosen on test pictures"),
+        Choice("seed", str(config.seed), "every draw follows from it"),
+        Choice("precision", f"{config.precision} on {config.device}", "auto is bf16 on a GPU that has it"),
+        Choice("versions", ", ".join(f"{name} {version}" for name, version in versions().items()), "installed here"),
+    ]
+
+
+def described(augmentation: "Augmentation") -> str:
+    """Return in words what is drawn for each picture."""
+    parts = []
+    if augmentation.padding:
+        parts.append(f"{augmentation.padding} pixels of padding ({augmentation.border})")
+    parts.append("random crops" + (" of random size" if augmentation.resize else ""))
+    if augmentation.flip != "never":
+        parts.append(f"{augmentation.flip} flips")
+    if augmentation.erase:
+        parts.append(f"erasing in {100 * augmentation.erase:g} % of pictures")
+    if augmentation.mix:
+        parts.append(f"mixup with alpha {augmentation.mix:g}")
+    return ", ".join(parts)
+
+
+def write(folder: Path, classifier: "Classifier", report: "TrainReport") -> None:
+    """Write everything a run leaves; classifier.json comes last, so that a folder with it is whole."""
+    from overtone.report.training_files import training_card, write_training_figures
+
+    write_training_figures(report, folder)
+    front = {"library_name": "overtone", "pipeline_tag": "image-classification", "tags": ["shfin"]}
+    write_atomically(folder / "README.md", training_card(report, front))
+    classifier.save(folder)
+
+
+def require_pictures(splits: "Splits") -> None:
+    """Raise UserError when a class has nothing to learn from."""
+    if not len(splits.train):
+        raise UserError("There is no picture to learn from: the data has test pictures alone. Add a train level.")
+    there = set(splits.train.labels)
+    if empty := [name for label, name in enumerate(splits.train.classes) if label not in there]:
+        raise UserError(
+            f"No good picture to learn the class {empty[0]!r} from: {len(splits.skipped)} files are bad, the first "
+            f"{splits.skipped[0].source!r}: {splits.skipped[0].reason}. Mend it, or take the class out of the data."
+        )
+
+
+def is_trained(run: str | Path) -> bool:
+    """Return whether a folder holds a finished run of this verb."""
+    return (Path(run) / FINISHED).is_file()
+
+
+def _measure(classifier: "Classifier", sets: Sets) -> Callable[[], dict[str, float]]:
+    """Return what measures the accuracy after an epoch: on some training pictures, and on the validation pictures."""
+    sample = sets.train.sample(SAMPLED)
+
+    def measure() -> dict[str, float]:
+        figures = {"training_accuracy": classifier.accuracy(sample)}
+        return figures | ({"validation_accuracy": classifier.accuracy(sets.val)} if sets.val else {})
+
+    return measure
+
+
+def _loop(config: TrainConfig, objective: "Objective", views: "Views", folder: Path) -> "Loop":
+    """Return what the training needs beside its settings."""
+    from overtone.data.pixels import threads
+    from overtone.training import Anneal, Loop
+
+    anneal = getattr(objective.network, "set_progress", None)
+    return Loop(
+        doing="training",
+        pace=True,
+        whole_batches=True,
+        undecayed=objective.undecayed(),
+        workers=0 if views.in_memory else min(WORKERS, threads()),
+        pinned=not views.in_memory,
+        tensorboard=folder / TENSORBOARD if config.tensorboard else None,
+        callbacks=(Anneal(lambda fraction: anneal(fraction, config.seed)),) if anneal else (),
+    )
+
+
+class Reading:
+    """Say once, within seconds, how fast the training pictures are read and how long it takes."""
+
+    FIRST = 2.0  # seconds
+
+    def __init__(self) -> None:
+        self.begun, self.said = time.monotonic(), process_number() > 0
+
+    def __call__(self, done: int, all: int) -> None:
+        """Look at the clock."""
+        from overtone.training import duration
+
+        gone = time.monotonic() - self.begun
+        if not self.said and gone >= self.FIRST:
+            self.said = True
+            left = duration(gone / done * (all - done))
+            print(f"reading {all:,} pictures: {done / gone:,.0f} a second, {left} left", file=sys.stderr)
+
+
+def _framed(framing: "Framing", network: "PreTrainedModel") -> "Framing":
+    """Return the recipe's framing, with the size and the channels that a network of the user's own asks for."""
+    size = getattr(network.config, "image_size", framing.size)
+    stored = round(size * framing.stored / framing.size)
+    return dataclasses.replace(framing, size=size, stored=stored, channels=network.config.num_channels)
+
+
+def _as_it_is(batch: Any) -> Any:
+    """Return a batch that is one already."""
+    return batch
