@@ -7,7 +7,7 @@ import importlib
 from types import ModuleType
 
 __version__ = "0.1.0"
-_ROOMS = ("data", "farl", "losses", "models", "nn", "report", "spectral", "tasks")
+_ROOMS = ("data", "farl", "losses", "models", "nn", "ntk", "report", "spectral", "tasks")
 __all__ = ["__version__", *_ROOMS]
 
 
