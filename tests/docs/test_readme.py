@@ -72,9 +72,8 @@ def test_the_python_examples_run(desk: Path, monkeypatch: pytest.MonkeyPatch) ->
     if not (desk / "runs" / "my-pictures-1").exists():
         subprocess.run("overtone adapt my-pictures", shell=True, cwd=desk, env=ENVIRONMENT, check=True, timeout=200)
     monkeypatch.chdir(desk)
-    (block,) = blocks("python")
     names: dict[str, object] = {}
-    exec(block, names)
+    exec("\n".join(blocks("python")), names)
     assert names["probabilities"].shape[0] == 1  # type: ignore[attr-defined]
     assert names["unseen"].shape == (1, 2)  # type: ignore[attr-defined]
 

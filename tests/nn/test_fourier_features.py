@@ -280,6 +280,8 @@ BAD = {
     "spacing": lambda: FourierFeatures.perceiver(2, 4, 8, "square"),
     "resolution": lambda: FourierFeatures.perceiver(2, 4, (8, 8, 8)),
     "at least 2": lambda: FourierFeatures.perceiver(2, 4, 1),
+    r"coordinates \(\.\.\., 2\), not torch.float32 \(5, 3\)": lambda: FourierFeatures.basic(2)(torch.ones(5, 3)),
+    "floating-point": lambda: FourierFeatures.basic(2)(torch.ones(5, 2, dtype=torch.long)),
     "one size for each of 2 axes": lambda: FourierFeatures.basic(2).on_grid(4),
 }
 

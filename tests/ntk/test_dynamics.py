@@ -66,7 +66,7 @@ def test_training_starts_at_f0_and_ends_at_the_regression(seed: int) -> None:
     start = (torch.randn_like(y), torch.randn(4, 2, dtype=torch.float64))
     assert_close(predict(K, K_test, y, 0.0, start), start[1])
     # 1e-16 times the condition of K
-    assert_close(predict(K, K_test, y, 1e9), regress(K, K_test, y, jitter=0), atol=1e-8, rtol=0)
+    assert_close(predict(K, K_test, y, 1e9), regress(K, K_test, y, jitter=0.0), atol=1e-8, rtol=0)
 
 
 @pytest.mark.parametrize("outputs", [(), (1,), (3, 2)])
@@ -84,7 +84,7 @@ def test_duplicate_points_are_no_problem_for_dynamics() -> None:
     twice = torch.tensor([0, *range(9)])
     f = predict(K[twice][:, twice], K_test[:, twice], y[twice], torch.tensor([1.0, 1e9]))
     assert f.isfinite().all()
-    assert_close(f[1], regress(K, K_test, y, jitter=0), atol=1e-6, rtol=0)
+    assert_close(f[1], regress(K, K_test, y, jitter=0.0), atol=1e-6, rtol=0)
 
 
 @given(seed=seeds, jitter=st.floats(1e-6, 1.0))
@@ -103,7 +103,7 @@ def test_leave_one_out_leaves_one_out(seed: int, jitter: float) -> None:
     errors = []
     for i in range(9):
         rest = [j for j in range(9) if j != i]
-        errors.append(y[i] - regress((K + d)[rest][:, rest], K[[i]][:, rest], y[rest], jitter=0)[0])
+        errors.append(y[i] - regress((K + d)[rest][:, rest], K[[i]][:, rest], y[rest], jitter=0.0)[0])
     assert_close(leave_one_out(K, y, jitter), torch.stack(errors), atol=1e-8, rtol=0)
 
 
