@@ -7,7 +7,6 @@ networks are measured by `overtone bench`.
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
@@ -16,6 +15,8 @@ from torch import Tensor
 
 from overtone.nn import SHFIN
 from overtone.spectral.k_hot import top_k
+from overtone.tasks.bench import interleaved
+from overtone.tasks.bench_result import Protocol
 
 STAGES = {
     "stage 1": (64, 56, 14),
@@ -67,25 +68,14 @@ def there_and_back(function: Callable[[Tensor], Tensor], x: Tensor) -> Callable[
     return run
 
 
-def interleaved(runs: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Return the median milliseconds of each, all in turn in every round."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(rounds + 2):
-        for name, run in runs.items():
-            started = time.perf_counter()
-            run()
-            if turn >= 2:
-                times[name].append(1e3 * (time.perf_counter() - started))
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def main() -> None:
     """Measure every stage of Small and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
-    print(f"Median of {options.rounds} rounds, batch {options.batch}, forward and backward; {machine()}\n")
+    protocol = Protocol(machine(), options.batch, warmups=2, runs=options.rounds, image_size=224)
+    print(f"Median of {protocol.runs} rounds, batch {protocol.batch_size}, forward and backward; {protocol.device}\n")
     print(
         "| | matrices, ms | rfft2, ms | times | whole mixer, ms | literal FFT form, ms | times |\n|---|" + "---:|" * 6
     )
@@ -95,7 +85,7 @@ def main() -> None:
         literal = Literal(made)
         kept = top_k(made.scores.detach(), KEPT)
         A, S = made.A[kept].flatten(0, 1), made.S[kept].flatten(0, 1).T
-        x = torch.randn(options.batch, side, side, dim, requires_grad=True)
+        x = torch.randn(protocol.batch_size, side, side, dim, requires_grad=True)
         patches = made._divide(x)[0].detach().requires_grad_()
         squares = patches.detach().unflatten(1, (patch, patch)).requires_grad_()
 
@@ -105,15 +95,17 @@ def main() -> None:
             return made._join(mixed.flatten(1, 2), grid, x.shape)
 
         torch.testing.assert_close(whole(x), made(x), atol=1e-4, rtol=1e-3)  # the same in float32's rounding
-        found = interleaved(
+        seconds = interleaved(
             {
                 "matrices": there_and_back(lambda p, A=A, S=S: S @ (A @ p), patches),
                 "rfft2": there_and_back(lambda p, literal=literal: literal.transform(p, lambda Z: Z), squares),
                 "mixer": there_and_back(made, x),
                 "literal": there_and_back(whole, x),
             },
-            options.rounds,
+            protocol,
+            name,
         )
+        found = {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
         ratios = found["rfft2"] / found["matrices"], found["literal"] / found["mixer"]
         print(
             f"| {name}: {side} x {side} x {dim} | {found['matrices']:.1f} | {found['rfft2']:.1f} | {ratios[0]:.1f} "

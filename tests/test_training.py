@@ -138,8 +138,8 @@ def test_ctrl_c_takes_the_bar_away(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     bars: list[Bar] = []
 
     class Seen(Bar):
-        def __init__(self) -> None:
-            super().__init__()
+        def __init__(self, doing: str) -> None:
+            super().__init__(doing)
             bars.append(self)
 
     monkeypatch.setattr(module, "Bar", Seen)

@@ -8,9 +8,9 @@ import torch
 from transformers import AutoConfig, AutoModelForImageClassification
 
 from overtone.counting import multiply_adds
-from overtone.models import ShfinConfig, ShfinForImageClassification
+from overtone.models import ShfinConfig, ShfinForImageClassification, shfin
 from overtone.models.shfin import MIXERS, Cells
-from overtone.nn import SHFIN
+from overtone.nn import SHFIN, AdaptiveSHFIN, DeepSHFIN
 
 LITTLE = {"image_size": 16, "stem": 2, "dims": (8, 16), "depths": (1, 2), "patches": (4, 4), "kept": (4, 6), "rank": 2}
 
@@ -67,15 +67,18 @@ def test_what_is_saved_comes_back(tmp_path: Path, norm) -> None:
     assert torch.equal(again(x).logits, model(x).logits)
 
 
-def test_in_parts_or_whole_the_features_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, x = little(), torch.randn(2, 3, 16, 16)
-    whole = model(x).logits
-    for stage in model.shfin.stages:
-        for block in stage:
-            if hasattr(block, "rows"):
-                monkeypatch.setattr(block, "rows", 7)
+@pytest.mark.parametrize("changes", [{}, {"deep": (1, 0)}, {"shift": True}, {"norm": "post"}, {"mixer": "attention"}])
+def test_patch_by_patch_or_map_by_map_the_features_are_the_same(monkeypatch: pytest.MonkeyPatch, changes) -> None:
+    model, x = little(**changes), torch.randn(2, 3, 16, 16)
+    by_patch = model(x).logits.detach()
+    monkeypatch.setattr(shfin, "CACHED", 1)
     with torch.no_grad():
-        torch.testing.assert_close(model(x).logits, whole.detach())
+        one_at_a_time = model(x).logits
+    for stage in model.shfin.stages:
+        stage.patch = None
+    by_map = model(x).logits.detach()
+    torch.testing.assert_close(one_at_a_time, by_patch)
+    torch.testing.assert_close(by_map, by_patch)
 
 
 @pytest.mark.parametrize("mixer", ["shfin", "conv", "attention", "afno", "fnet", "gfnet"])
@@ -83,6 +86,54 @@ def test_in_parts_or_whole_the_features_are_the_same(monkeypatch: pytest.MonkeyP
 def test_takes_any_resolution(mixer, size: tuple[int, int]) -> None:
     model = little(mixer=mixer, dims=(32, 64))
     assert model(torch.randn(1, 3, *size)).logits.isfinite().all()
+
+
+# Content-adaptive K
+
+
+def learned(model: ShfinForImageClassification, steps: int = 40) -> list[float]:
+    """Train on eight pictures, set the progress before each step as the schedule asks, and return the losses."""
+    x, labels = torch.randn(8, 3, 16, 16), torch.arange(8) % 3
+    optimiser, losses = torch.optim.AdamW(model.train().parameters(), 3e-3), []
+    for step in range(steps):
+        model.set_progress(step / steps)
+        optimiser.zero_grad()
+        loss = model(x, labels).loss
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    return losses
+
+
+def test_a_budget_is_a_share_of_each_stage_s_frequencies() -> None:
+    layers = [m for m in little(budget=0.5, deep=(0, 1)).modules() if isinstance(m, SHFIN)]
+    assert [type(layer) for layer in layers] == [AdaptiveSHFIN, DeepSHFIN, AdaptiveSHFIN]
+    assert [layer.budget for layer in layers if isinstance(layer, AdaptiveSHFIN)] == [2.0, 3.0]
+    assert [m.budget for m in little(budget=0.1).modules() if isinstance(m, AdaptiveSHFIN)] == [1.0] * 3
+    assert not any(isinstance(m, AdaptiveSHFIN) for m in little(budget=1.0).modules())
+
+
+def test_under_a_budget_it_learns_and_comes_back_as_it_was(tmp_path: Path) -> None:
+    model, x = little(budget=0.5), torch.randn(2, 3, 16, 16)
+    losses = learned(model)
+    assert losses[-1] < 0.5 * losses[0]  # eight pictures are soon known by heart
+    shares = [m.share for m in model.eval().modules() if isinstance(m, AdaptiveSHFIN)]
+    assert all(0 < share < 1 for share in shares)
+    assert len(model.chosen_frequencies()) == len(shares) == 3
+    model.save_pretrained(tmp_path)
+    again = AutoModelForImageClassification.from_pretrained(tmp_path).eval()
+    assert again.config.budget == 0.5
+    assert [m.share for m in again.modules() if isinstance(m, AdaptiveSHFIN)] == shares
+    assert torch.equal(again(x).logits, model(x).logits)
+
+
+def test_a_budget_anneals_the_same_layers() -> None:
+    adaptive, plain = little(budget=0.5), little()
+    for model in (adaptive, plain):
+        model.set_progress(0.15)
+    assert adaptive.no_weight_decay() == plain.no_weight_decay()
+    for one, other in zip(filter(is_shfin, adaptive.modules()), filter(is_shfin, plain.modules()), strict=True):
+        assert torch.equal(one.noise, other.noise)
 
 
 def test_cells_are_a_strided_convolution() -> None:
@@ -132,6 +183,8 @@ def test_scores_and_gates_are_not_to_decay() -> None:
         ({"depths": (1,)}, "each stage needs one of each"),
         ({"deep": (1,)}, "each stage needs one of each"),
         ({"mixer": "fft"}, "mixer must be one of shfin"),
+        ({"budget": 0}, "budget must be above 0 and at most 1, got 0"),
+        ({"budget": 1.5}, "budget must be above 0 and at most 1, got 1.5"),
         ({"kept": (11, 4)}, "kept must be from 1 to 10"),
     ],
 )

@@ -140,7 +140,13 @@ def test_the_run_folder_holds_all_there_is_to_know(run: Callable[..., TrainResul
     assert (folder / "README.md").read_text().startswith("---\nlibrary_name: overtone\n")
     assert [Path(item.source).name for item in result.report.skipped] == ["bad.png"]
     page = (folder / "report.html").read_text(encoding="utf-8")
-    for part in ("Chosen frequencies", "shfin.stages.0.1.mixer", "Confusion matrix", "Learning curves", "bad.png"):
+    for part in (
+        "Chosen frequencies",
+        "shfin.stages.0.blocks.1.mixer",
+        "Confusion matrix",
+        "Learning curves",
+        "bad.png",
+    ):
         assert part in page
     loaded = AutoModelForImageClassification.from_pretrained(folder / "model")
     assert loaded.config.id2label == {0: "blue", 1: "green", 2: "grey", 3: "red"}

@@ -1,6 +1,6 @@
 """Put SHFIN, or another mixer, in the place of attention or spatial convolutions in a model of transformers."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,7 @@ from transformers.utils.import_utils import is_tracing
 
 from overtone.counting import Counted, evaluating, in_units, multiply_adds
 from overtone.errors import did_you_mean
-from overtone.models.shfin import HEAD, MIXERS, MixerName
-from overtone.nn.mixers import AFNO, Attention, Convolution, FNet, GFNet
-from overtone.nn.shfin import SHFIN
+from overtone.models.shfin import MIXERS, MixerName, make_mixer
 
 KINDS = ("vit", "convnext", "resnet")  # config.model_type
 PATCH = 14  # the largest in a convolutional network by default, as in the reconstructed Small
@@ -216,24 +214,11 @@ def _staying(model: nn.Module) -> dict[str, str]:
 def _fitted(name: str, place: _Place, mixer: MixerName, patch: int | None, kept: int, rank: int) -> nn.Module:
     """Return a new mixer for a place, as precise and where the old layer was; its errors name the layer."""
     try:
-        made = _made(place, mixer, _patch(place, patch), kept, rank)
+        made = make_mixer(mixer, place.dim, place.grid, _patch(place, patch), kept, rank)
     except ValueError as error:
         raise ValueError(f"{name}, on a map of {place.grid[0]} x {place.grid[1]}: {error}") from error
     like = next(place.layer.parameters())
     return made.to(like.device, like.dtype)
-
-
-def _made(place: _Place, mixer: MixerName, patch: tuple[int, int], kept: int, rank: int) -> nn.Module:
-    dim = place.dim
-    makers: dict[str, Callable[[], nn.Module]] = {
-        "shfin": lambda: SHFIN(dim, patch, kept, rank),
-        "attention": lambda: Attention(dim, max(1, dim // HEAD)),
-        "gfnet": lambda: GFNet(dim, place.grid),
-        "afno": lambda: AFNO(dim),
-        "fnet": lambda: FNet(dim),
-        "conv": lambda: Convolution(dim),
-    }
-    return makers[mixer]()
 
 
 def _patch(place: _Place, patch: int | None) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """SHFIN networks for pictures: stages of mixer blocks, native to transformers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy, pad
 from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import ImageClassifierOutput
 
+from overtone.nn.adaptive import AdaptiveSHFIN
 from overtone.nn.block import MixerBlock, Norm
 from overtone.nn.mixers import AFNO, Attention, Convolution, FNet, GFNet
 from overtone.nn.shfin import SHFIN, DeepSHFIN, schedule
@@ -18,6 +19,7 @@ from overtone.nn.shfin import SHFIN, DeepSHFIN, schedule
 MixerName = Literal["shfin", "attention", "gfnet", "afno", "fnet", "conv"]
 MIXERS: tuple[MixerName, ...] = ("shfin", "attention", "gfnet", "afno", "fnet", "conv")
 HEAD = 32  # channels of one head of attention
+CACHED = 2**19  # numbers of a stage's maps at a time, when none are kept for a backward pass
 
 
 class ShfinConfig(PreTrainedConfig):
@@ -40,13 +42,18 @@ class ShfinConfig(PreTrainedConfig):
         norm: Norm = "pre",
         shift: bool = False,
         deep: Sequence[int] | None = None,
+        budget: float = 1.0,
         **kwargs: Any,
     ) -> None:
         """Take the stem's stride, and for each stage channels, blocks, patch size and K; the default is Small.
 
         `mixer` puts another in its place, all else equal; `shift` shifts the patches of every second block. The first
-        `deep` blocks of a stage have their feed-forward on the kept coefficients, the others on all positions. Raises
-        ValueError for lists of different lengths, an unknown mixer, or a patch larger than its stage's map.
+        `deep` blocks of a stage have their feed-forward on the kept coefficients, the others on all positions. With a
+        `budget` below 1 these others are content-adaptive (`AdaptiveSHFIN`): a patch keeps that share of the K on
+        average, 1 frequency or more.
+
+        Raises ValueError for lists of different lengths, an unknown mixer, a patch larger than its stage's map, or a
+        budget not in (0, 1].
         """
         deep = [0] * len(dims) if deep is None else list(deep)
         stages = {"dims": dims, "depths": depths, "patches": patches, "kept": kept, "deep": deep}
@@ -54,6 +61,8 @@ class ShfinConfig(PreTrainedConfig):
             raise ValueError(f"each stage needs one of each, got {stages}")
         if mixer not in MIXERS:
             raise ValueError(f"mixer must be one of {', '.join(MIXERS)}, got {mixer!r}")
+        if not 0 < budget <= 1:
+            raise ValueError(f"budget must be above 0 and at most 1, got {budget}")
         for stage, patch in enumerate(patches):
             side = -(-image_size // (stem * 2**stage))
             if mixer == "shfin" and patch > side:
@@ -61,7 +70,7 @@ class ShfinConfig(PreTrainedConfig):
         self.image_size, self.num_channels, self.stem = image_size, num_channels, stem
         self.dims, self.depths = list(dims), list(depths)
         self.patches, self.kept, self.rank, self.ratio = list(patches), list(kept), rank, ratio
-        self.mixer, self.norm, self.shift, self.deep = mixer, norm, shift, deep
+        self.mixer, self.norm, self.shift, self.deep, self.budget = mixer, norm, shift, deep, budget
         super().__init__(**kwargs)
 
     @classmethod
@@ -90,11 +99,10 @@ class ShfinModel(nn.Module):
         self.stages = nn.ModuleList()
         side = -(-config.image_size // config.stem)
         for i, (dim, depth) in enumerate(zip(config.dims, config.depths, strict=True)):
-            stage = nn.Sequential(
-                *([nn.LayerNorm(config.dims[i - 1]), Cells(config.dims[i - 1], dim, 2)] if i else []),
-                *(_block(config, i, side, block) for block in range(depth)),
-            )
-            self.stages.append(stage)
+            halve = [nn.LayerNorm(config.dims[i - 1]), Cells(config.dims[i - 1], dim, 2)] if i else []
+            blocks = [_block(config, i, side, block) for block in range(depth)]
+            own_patches = config.mixer == "shfin" and not config.shift
+            self.stages.append(Stage(halve, blocks, config.patches[i] if own_patches else None))
             side = -(-side // 2)
         self.norm = nn.LayerNorm(config.dims[-1])
 
@@ -104,6 +112,35 @@ class ShfinModel(nn.Module):
         for stage in self.stages:
             x = stage(x)
         return self.norm(x)
+
+
+class Stage(nn.Module):
+    """Halve the resolution, but in the first stage, then let the blocks pass.
+
+    Where mixers keep to their patches, all of a block does: patches pass through the blocks as a batch of small maps,
+    laid out once a stage and not twice a block. At inference a few pass through all blocks at a time, so that what
+    lies between two layers stays in the processor's cache.
+    """
+
+    def __init__(self, halve: Sequence[nn.Module], blocks: Sequence[MixerBlock], patch: int | None) -> None:
+        """Take the layers; and the size of the patches that all mixers keep to, if they do."""
+        super().__init__()
+        self.halve, self.blocks, self.patch = nn.Sequential(*halve), nn.Sequential(*blocks), patch
+
+    def forward(self, x: Float[Tensor, "batch h w dim"]) -> Float[Tensor, "batch h' w' out"]:
+        """Return the map after the last block."""
+        x, s = self.halve(x), self.patch
+        if not s or x.shape[1] % s or x.shape[2] % s:
+            return self.mixed(x)
+        batch, rows, columns, dim = len(x), x.shape[1] // s, x.shape[2] // s, x.shape[3]
+        patches = x.view(batch, rows, s, columns, s, dim).transpose(2, 3).reshape(-1, s, s, dim)
+        return self.mixed(patches).view(batch, rows, columns, s, s, dim).transpose(2, 3).reshape(x.shape)
+
+    def mixed(self, maps: Float[Tensor, "batch h w dim"]) -> Float[Tensor, "batch h w dim"]:
+        """Let maps pass through all blocks: at inference, few enough at a time for the cache."""
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self.blocks(maps)
+        return torch.cat([self.blocks(few) for few in maps.split(max(1, CACHED // maps[0].numel()))])
 
 
 class Cells(nn.Module):
@@ -156,42 +193,61 @@ class ShfinForImageClassification(PreTrainedModel):
 
     def set_progress(self, fraction: float, seed: int = 0) -> None:
         """Anneal all SHFIN layers to where training stands, 0 to 1; the noise follows from `fraction` and `seed`."""
-        generator = torch.Generator().manual_seed(hash((seed, round(fraction * 2**40))) % 2**63)
-        for module in self.modules():
-            if isinstance(module, SHFIN):
-                module.anneal(*schedule(fraction), generator)
+        anneal(self, fraction, seed)
 
     def no_weight_decay(self) -> set[str]:
         """Name the parameters that decay would pull to no meaning: scores and gates of frequencies."""
         return {name for name, _ in self.named_parameters() if name.rsplit(".", 1)[-1] in ("scores", "theta")}
 
     def chosen_frequencies(self) -> list[tuple[str, np.ndarray]]:
-        """Return for each SHFIN layer a map of its patch's frequencies, zero in the middle, 1 where kept."""
-        return [(name, m.chosen_map()) for name, m in self.named_modules() if isinstance(m, SHFIN)]
+        """Return for each SHFIN layer a map of its patch's frequencies, zero in the middle, 1 for its K."""
+        return chosen_frequencies(self)
 
 
-def _block(config: ShfinConfig, stage: int, side: int, block: int) -> MixerBlock:
-    dim = config.dims[stage]
-    if config.mixer == "shfin" and block < config.deep[stage]:
-        shift = config.shift and block % 2 == 1
-        mixer = DeepSHFIN(dim, config.patches[stage], config.kept[stage], config.rank, config.ratio, shift=shift)
-        return MixerBlock(mixer, dim, 0, config.norm)
-    return MixerBlock(_mixer(config, stage, side, block), dim, config.ratio, config.norm)
+def anneal(model: nn.Module, fraction: float, seed: int) -> None:
+    """Anneal all SHFIN layers of a model to where training stands, 0 to 1, with noise of `fraction` and `seed`."""
+    generator = torch.Generator().manual_seed(hash((seed, round(fraction * 2**40))) % 2**63)
+    for module in model.modules():
+        if isinstance(module, SHFIN):
+            module.anneal(*schedule(fraction), generator)
 
 
-def _mixer(config: ShfinConfig, stage: int, side: int, block: int) -> nn.Module:
-    dim = config.dims[stage]
-    if config.mixer == "shfin":
-        shift = config.shift and block % 2 == 1
-        return SHFIN(dim, config.patches[stage], config.kept[stage], config.rank, shift=shift)
-    others = {
-        "attention": lambda: Attention(dim, dim // HEAD),
-        "gfnet": lambda: GFNet(dim, (side, side)),
+def chosen_frequencies(model: nn.Module) -> list[tuple[str, np.ndarray]]:
+    """Return for each SHFIN layer of a model a map of its patch's frequencies, zero in the middle, 1 for its K."""
+    return [(name, m.chosen_map()) for name, m in model.named_modules() if isinstance(m, SHFIN)]
+
+
+def make_mixer(
+    mixer: MixerName,
+    dim: int,
+    grid: tuple[int, int],
+    patch: int | tuple[int, int],
+    kept: int,
+    rank: int,
+    shift: bool = False,
+) -> nn.Module:
+    """Return a new mixer for maps of `grid` rows and columns of `dim` channels; all that follows is SHFIN's alone."""
+    makers: dict[MixerName, Callable[[], nn.Module]] = {
+        "shfin": lambda: SHFIN(dim, patch, kept, rank, shift=shift),
+        "attention": lambda: Attention(dim, max(1, dim // HEAD)),
+        "gfnet": lambda: GFNet(dim, grid),
         "afno": lambda: AFNO(dim),
         "fnet": lambda: FNet(dim),
         "conv": lambda: Convolution(dim),
     }
-    return others[config.mixer]()
+    return makers[mixer]()
+
+
+def _block(config: ShfinConfig, stage: int, side: int, block: int) -> MixerBlock:
+    dim, patch, kept, rank = config.dims[stage], config.patches[stage], config.kept[stage], config.rank
+    shift, ratio = config.shift and block % 2 == 1, config.ratio
+    if config.mixer == "shfin" and block < config.deep[stage]:
+        return MixerBlock(DeepSHFIN(dim, patch, kept, rank, ratio, shift=shift), dim, 0, config.norm)
+    if config.mixer == "shfin" and config.budget < 1:
+        mixer: nn.Module = AdaptiveSHFIN(dim, patch, kept, rank, max(1.0, config.budget * kept), shift=shift)
+    else:
+        mixer = make_mixer(config.mixer, dim, (side, side), patch, kept, rank, shift)
+    return MixerBlock(mixer, dim, ratio, config.norm)
 
 
 AutoConfig.register(ShfinConfig.model_type, ShfinConfig)

@@ -1,8 +1,14 @@
-"""Self-attention as a residual block."""
+"""Self-attention, and the residual block around it."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
+
+
+def attend(query_key_value: Float[Tensor, "batch length three_dims"], heads: int) -> Float[Tensor, "batch length dim"]:
+    """Return multi-head attention of queries to keys and values, one behind the other (Vaswani et al. 2017, eq. 1)."""
+    q, k, v = query_key_value.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    return scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
 class AttentionBlock(nn.Module):
@@ -21,11 +27,5 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch length dim"]:
         """Let every token attend to all."""
-        x = x + self.attend(self.norm_attention(x))
+        x = x + self.out(attend(self.query_key_value(self.norm_attention(x)), self.heads))
         return x + self.feed_forward(self.norm_feed_forward(x))
-
-    def attend(self, x: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch length dim"]:
-        """Multi-head attention without residual and norm."""
-        batch, length, dim = x.shape
-        q, k, v = self.query_key_value(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        return self.out(scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, length, dim))

@@ -2,12 +2,10 @@
 
 from typing import Literal
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 Norm = Literal["pre", "post"]
-CACHED = 2**19  # numbers of a feed-forward's hidden layer at a time, when none are kept for a backward pass
 
 
 class MixerBlock(nn.Module):
@@ -34,7 +32,6 @@ class MixerBlock(nn.Module):
             return
         self.norm_feed_forward = nn.LayerNorm(dim)
         self.feed_forward = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
-        self.rows = max(1, CACHED // hidden)
 
     def forward(
         self, x: Float[Tensor, "batch *grid dim"], mask: Bool[Tensor, "batch *grid"] | None = None
@@ -43,16 +40,6 @@ class MixerBlock(nn.Module):
         real = {} if mask is None else {"mask": mask}
         if self.norm == "post":
             x = self.norm_mixer(x + self.mixer(x, **real))
-        else:
-            x = x + self.mixer(self.norm_mixer(x), **real)
-        if not self.has_feed_forward:
-            return x
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return self.channels(x)
-        return torch.cat([self.channels(rows) for rows in x.flatten(0, -2).split(self.rows)]).view(x.shape)
-
-    def channels(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-        """Mix the channels of each position."""
-        if self.norm == "post":
-            return self.norm_feed_forward(x + self.feed_forward(x))
-        return x + self.feed_forward(self.norm_feed_forward(x))
+            return self.norm_feed_forward(x + self.feed_forward(x)) if self.has_feed_forward else x
+        x = x + self.mixer(self.norm_mixer(x), **real)
+        return x + self.feed_forward(self.norm_feed_forward(x)) if self.has_feed_forward else x

@@ -8,7 +8,9 @@ or the autocast; the output has the input's precision.
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, scaled_dot_product_attention, softshrink
+from torch.nn.functional import interpolate, softshrink
+
+from overtone.nn.attention import attend
 
 THRESHOLD = 0.01  # AFNO's sparsity threshold lambda, in the published code
 INITIAL_DEVIATION = 0.02  # of the filters of GFNet and of the weights of AFNO, in the published codes
@@ -105,9 +107,7 @@ class Attention(nn.Module):
     def forward(self, x: Float[Tensor, "batch *grid dim"]) -> Float[Tensor, "batch *grid dim"]:
         """Let every position attend to all."""
         _check_channels(x, self.dim)
-        tokens = x.flatten(1, -2)
-        q, k, v = self.query_key_value(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.out(scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape))
+        return self.out(attend(self.query_key_value(x.flatten(1, -2)), self.heads)).view(x.shape)
 
 
 class Convolution(nn.Module):

@@ -46,6 +46,11 @@ def write_report(report: AdaptReport, path: Path) -> Path:
 
 def render(report: AdaptReport) -> str:
     """Return the page: the same report gives the same text, and a section without content is left out."""
+    return filled("adapt.html.j2", report=report, **_content(report))
+
+
+def filled(template: str, **content: Any) -> str:
+    """Return a page made from one of `templates/`; what it shows and is not given raises jinja2.UndefinedError."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -53,10 +58,9 @@ def render(report: AdaptReport) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        percent=words.percent, points=words.points, percent_span=words.percent_span, point_span=words.point_span
-    )
-    return environment.get_template("adapt.html.j2").render(report=report, version=__version__, **_content(report))
+    for show in (words.percent, words.points, words.percent_span, words.point_span):
+        environment.filters[show.__name__] = show
+    return environment.get_template(template).render(version=__version__, **content)
 
 
 def _content(report: AdaptReport) -> dict[str, Any]:

@@ -3,13 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from .. import __version__
 from ..files import write_atomically
-from . import figures, words
+from . import figures
 from .frequencies import frequency_chart
-from .page import MOST_CLASSES, MOST_MISTAKES, MOST_PAIRS, MOST_SKIPPED, confusion_view, mistake_view, pair_view
+from .page import MOST_CLASSES, MOST_MISTAKES, MOST_PAIRS, MOST_SKIPPED, confusion_view, filled, mistake_view, pair_view
 from .training import FrequencyMap, TrainReport
 
 
@@ -20,15 +17,7 @@ def write_training_report(report: TrainReport, path: Path) -> Path:
 
 def render_training(report: TrainReport) -> str:
     """Return the page: the same report gives the same text, and a section without content is left out."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=words.percent, percent_span=words.percent_span)
-    return environment.get_template("train.html.j2").render(report=report, version=__version__, **_content(report))
+    return filled("train.html.j2", report=report, **_content(report))
 
 
 def _content(report: TrainReport) -> dict[str, Any]:

@@ -1,25 +1,17 @@
 """`overtone adapt`: adapt a vision-language model to pictures with labels, and report whether it helped."""
 
-import contextlib
 import dataclasses
-import errno
-import json
 import os
-import shlex
-import shutil
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from overtone import __version__
-from overtone.errors import UserError
 from overtone.files import write_atomically
-from overtone.tasks.folders import SETTINGS, read_settings, resolved_data, writable
 from overtone.tasks.names import read_names, read_templates
+from overtone.tasks.options import require_at_least, require_seed
+from overtone.tasks.runs import CHECKPOINTS, begun, require_pictures
 
 if TYPE_CHECKING:
     from overtone.data import ImageSet, Splits
@@ -29,7 +21,6 @@ if TYPE_CHECKING:
     from overtone.tasks.judging import Part
 
 Injection = Literal["by_modality", "by_depth", "plain"]
-CHECKPOINTS = "checkpoints"
 INJECTION_REASON = "default: as good as by_depth, and pictures cost a third (benchmarks/few_shot.py)"
 
 
@@ -72,11 +63,8 @@ class AdaptConfig:
 
     def __post_init__(self) -> None:
         """Raise UserError for a number out of range."""
-        for name in ("epochs", "batch_size", "shots"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise UserError(f"--{name.replace('_', '-')} {value}: give a number of 1 or more.")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"--seed {self.seed}: give a number from 0 to {2**32 - 1}.")
+        require_at_least(self, epochs=1, batch_size=1, shots=1)
+        require_seed(self.seed)
 
 
 @dataclass(frozen=True)
@@ -100,81 +88,15 @@ def adapt(config: AdaptConfig) -> AdaptResult:
     config = dataclasses.replace(config, device=pick_device(config.device), model=_anywhere(config.model))
     names, templates = read_names(config.classes), read_templates(config.templates)
     splits = load(config.data, config.seed, names, config.image_column, config.label_column)
-    folder = run_folder(config)
-    settings = resolved(config) | {"classes": names, "templates": templates, "train_pictures": len(splits.train)}
-    check_begun(folder, config.resume, settings)
-    with saying_how_to_go_on(folder), writable(folder, kept=f"{CHECKPOINTS}/*/trainer_state.json"):
-        write_atomically(folder / SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+    resolved = {"classes": names, "templates": templates, "train_pictures": len(splits.train)}
+    with begun(config, resolved) as folder:
         backbone = load_backbone(config.model, config.device)
         splits = check_splits(splits)
-        require_pictures(splits)
+        require_pictures(splits, "leave the class out with --classes")
         adapter = fit(config, splits, backbone, templates, folder)
         report = judge(config, splits, adapter)
         write_run(folder, adapter, report)
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return AdaptResult(folder, adapter, report)
-
-
-def run_folder(config: AdaptConfig) -> Path:
-    """Return the run's folder: the one named, else runs/<data>-N, a new one or with `resume` the last one."""
-    if config.out:
-        return Path(config.out)
-    data = Path(config.data).resolve()
-    name = (data.stem if data.is_file() else data.name) or "data"
-    number = 1
-    while (Path("runs") / f"{name}-{number}").exists():
-        number += 1
-    return Path("runs") / f"{name}-{max(1, number - config.resume)}"
-
-
-def check_begun(folder: Path, resume: bool, settings: dict[str, Any]) -> None:
-    """Raise UserError for a folder that holds anything else than what may be gone on with."""
-    again = f"Name another folder with --out, or remove {str(folder)!r}."
-    if any((folder / last).exists() for last in ("adapter.json", "classifier.json")):
-        raise UserError(f"{str(folder)!r} holds a finished run. {again}")
-    begun = read_settings(folder)
-    if not resume and begun:
-        raise UserError(f"{str(folder)!r} holds an interrupted run. Go on with --resume, or name another with --out.")
-    if not resume and folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"--out {str(folder)!r} is not empty and holds no run. Name a new folder with --out.")
-    if resume and not begun:
-        raise UserError(f"--resume: {str(folder)!r} holds no interrupted run. Name its folder with --out.")
-    for name in settings if resume else ():
-        if begun.get(name) != settings[name]:
-            raise UserError(
-                f"--resume: the run in {str(folder)!r} has {name} {begun.get(name)!r}, not {settings[name]!r}. "
-                "Give the same settings, or start anew in another folder."
-            )
-
-
-def resolved(config: AdaptConfig) -> dict[str, Any]:
-    """Return the settings as the run folder keeps them, without those that may differ on resuming."""
-    settings = dataclasses.asdict(config) | {"data": resolved_data(config.data)}
-    return {"overtone": __version__} | {k: v for k, v in settings.items() if k not in ("out", "resume")}
-
-
-def require_pictures(splits: "Splits") -> None:
-    """Raise UserError when bad files leave a class with nothing to learn from."""
-    there = set(splits.train.labels)
-    if empty := [name for label, name in enumerate(splits.train.classes) if label not in there]:
-        raise UserError(
-            f"No good picture to learn the class {empty[0]!r} from: {len(splits.skipped)} files are bad, the first "
-            f"{splits.skipped[0].source!r}: {splits.skipped[0].reason}. Mend it, or leave the class out with --classes."
-        )
-
-
-@contextlib.contextmanager
-def saying_how_to_go_on(folder: Path) -> Iterator[None]:
-    """Let an interruption, or a full disk, say how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(_how_to_go_on(folder)) from None
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        disks = f"that of {str(folder)!r} or of {tempfile.gettempdir()!r}"
-        raise UserError(f"The disk is full, {disks}. Make room. {_how_to_go_on(folder)}") from error
 
 
 def fit(
@@ -285,9 +207,3 @@ def _anywhere(model: str) -> str:
     """Return a directory's full path, so that the adapter finds its backbone from wherever it is used."""
     path = Path(os.path.expanduser(model))  # noqa: PTH111 - unlike Path's, it raises on no name at all
     return str(path.resolve()) if model != "embedded" and path.is_dir() else model
-
-
-def _how_to_go_on(folder: Path) -> str:
-    if read_settings(folder):
-        return f"Go on with the same command and --resume --out {shlex.quote(str(folder))}"
-    return "No epoch had ended, so nothing was kept: start again"

@@ -15,6 +15,7 @@ from overtone.errors import UserError, did_you_mean
 from overtone.tasks.bench_models import GROWING, MEASURED, MODELS
 from overtone.tasks.bench_result import BenchResult, Growth, Measured, Protocol, write_result
 from overtone.tasks.folders import writable
+from overtone.tasks.options import require_at_least
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -54,9 +55,7 @@ class BenchConfig:
         for model in (*self.models, self.reference):
             if model not in MODELS:
                 raise UserError(f"No model {model!r}.{did_you_mean(model, MODELS)} There are {', '.join(MODELS)}.")
-        for name, least in (("batch_size", 1), ("warmups", 0), ("runs", 1)):
-            if (value := getattr(self, name)) is not None and value < least:
-                raise UserError(f"--{name.replace('_', '-')} {value}: give a number of {least} or more.")
+        require_at_least(self, batch_size=1, warmups=0, runs=1)
         for name, sides in (("image-size", (self.image_size,)), ("resolutions", self.resolutions)):
             if sides and min(sides) < LEAST_SIDE:
                 raise UserError(f"--{name} {min(sides)}: give {LEAST_SIDE} pixels or more.")

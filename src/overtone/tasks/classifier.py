@@ -20,7 +20,7 @@ from overtone.data.pixels import BATCH, Framing, Normalise, Pixels
 from overtone.errors import UserError
 from overtone.files import write_atomically
 from overtone.processes import process_number, processes
-from overtone.tasks.train import FINISHED
+from overtone.tasks.runs import FINISHED
 
 NETWORK = "model"
 FORMAT = 1
@@ -109,14 +109,14 @@ class Classifier:
             "deviation": self.normalise.deviation.flatten().tolist(),
             **self.made,
         }
-        write_atomically(folder / FINISHED, json.dumps(described, indent=2, ensure_ascii=False) + "\n")
+        write_atomically(folder / FINISHED["train"], json.dumps(described, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu") -> "Classifier":
         """Read what `save` wrote; UserError when the folder does not hold it whole."""
         folder = Path(folder)
         try:
-            described = json.loads((folder / FINISHED).read_text(encoding="utf-8"))
+            described = json.loads((folder / FINISHED["train"]).read_text(encoding="utf-8"))
             if described["format"] != FORMAT:
                 raise UserError(
                     f"{str(folder)!r} was written by another Overtone (format {described['format']}, here {FORMAT}): "

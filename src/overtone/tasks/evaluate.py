@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 
 from overtone.errors import UserError
 from overtone.tasks.folders import read_settings, resolved_data, writable
-from overtone.tasks.train import is_trained
+from overtone.tasks.runs import finished_by
 
 if TYPE_CHECKING:
     from overtone.data import ImageSet, Tests
@@ -49,7 +49,7 @@ def evaluate(config: EvaluateConfig) -> "AdaptReport | TrainReport":
 
     device = pick_device(config.device)
     tests = load_tests(config.data, config.image_column, config.label_column)
-    score = score_network if is_trained(config.adapter) else score_adapter
+    score = score_network if finished_by(config.adapter) == "train" else score_adapter
     with output(config) as write:
         report = score(config, tests, device)
         write(report)
@@ -122,7 +122,7 @@ def own_pictures(config: EvaluateConfig) -> list[str]:
     """Return a warning where the run learned from pictures of the very data that it is judged on."""
     if read_settings(Path(config.adapter)).get("data") != resolved_data(config.data):
         return []
-    what = "network" if is_trained(config.adapter) else "adapter"
+    what = "network" if finished_by(config.adapter) == "train" else "adapter"
     return [f"The {what} was fitted to some of these very pictures: the figures flatter it."]
 
 
@@ -133,7 +133,7 @@ def output(config: EvaluateConfig) -> Iterator["Callable[[AdaptReport | TrainRep
     if not config.out:
         yield lambda report: None
         return
-    if any((folder / last).exists() for last in ("adapter.json", "classifier.json")) or read_settings(folder):
+    if finished_by(folder) or read_settings(folder):
         raise UserError(f"--out {config.out!r} holds a run: name another folder.")
     with writable(folder):
         yield lambda report: _write(report, folder)

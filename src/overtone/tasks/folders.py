@@ -39,7 +39,7 @@ def writable(folder: Path, kept: str | None = None) -> Iterator[None]:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Return the settings of the run of adapt that was begun in `folder`, or nothing."""
+    """Return the settings of the run that was begun in `folder`, or nothing."""
     try:
         settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError):

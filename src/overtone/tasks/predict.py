@@ -11,7 +11,8 @@ from tyro.conf import Positional, arg
 
 from overtone.errors import UserError
 from overtone.tasks.names import read_names
-from overtone.tasks.train import is_trained
+from overtone.tasks.options import require_at_least
+from overtone.tasks.runs import finished_by
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,8 +41,7 @@ class PredictConfig:
 
     def __post_init__(self) -> None:
         """Raise UserError for a number out of range, or when no picture is named."""
-        if self.top < 1:
-            raise UserError(f"--top {self.top}: give a number of 1 or more.")
+        require_at_least(self, top=1)
         if not self.images:
             raise UserError("No picture is named. Give picture files, folders of them, or patterns such as '*.jpg'.")
 
@@ -75,7 +75,7 @@ def predict(config: PredictConfig) -> Iterator[Prediction]:
     device, names, files = pick_device(config.device), read_names(config.classes), find_images(config.images)
     if names is not None and len(names) < 2:
         raise UserError(f"--classes {config.classes!r}: a name alone always has probability 1. Give two or more.")
-    load = _classifier if is_trained(config.adapter) else _adapter
+    load = _classifier if finished_by(config.adapter) == "train" else _adapter
     return _predictions(load(config, names, device), files, config.top)
 
 

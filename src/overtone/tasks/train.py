@@ -1,24 +1,20 @@
 """`overtone train`: train a compact spectral classifier of pictures from scratch, and report how well it does."""
 
-import contextlib
 import dataclasses
-import json
-import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from overtone import __version__
 from overtone.errors import UserError
 from overtone.files import write_atomically
 from overtone.processes import process_number, processes
-from overtone.tasks.adapt import CHECKPOINTS, check_begun, run_folder, saying_how_to_go_on
-from overtone.tasks.folders import SETTINGS, resolved_data, writable
+from overtone.tasks.options import require_at_least, require_seed
+from overtone.tasks.runs import CHECKPOINTS, begun, require_pictures
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,11 +28,9 @@ if TYPE_CHECKING:
     from overtone.tasks.presets import Preset
     from overtone.training import Loop
 
-FINISHED = "classifier.json"  # written last
 TENSORBOARD = "tensorboard"
 WORKERS = 8  # processes that read pictures ahead, at most, where they are not in memory
 RECIPE = ("epochs", "batch_size", "learning_rate")  # what the user can set of a recipe
-FREE = ("out", "resume", "tensorboard")  # settings that may differ on resuming
 CURVES = ("loss", "training_accuracy", "validation_accuracy")
 LEAST_STEPS = 8  # an epoch, where the recipe's batch is not asked for by the user
 SAMPLED = 2000  # training pictures that the accuracy on them is taken from
@@ -77,13 +71,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Raise UserError for a number out of range."""
-        for name in ("epochs", "batch_size"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise UserError(f"--{name.replace('_', '-')} {value}: give a number of 1 or more.")
+        require_at_least(self, epochs=1, batch_size=1)
+        require_seed(self.seed)
         if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
             raise UserError(f"--learning-rate {self.learning_rate}: give a number above 0.")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"--seed {self.seed}: give a number from 0 to {2**32 - 1}.")
 
 
 @dataclass(frozen=True)
@@ -118,8 +109,7 @@ def train(config: TrainConfig, network: "PreTrainedModel | None" = None) -> Trai
     splits = load(config.data, config.seed, None, config.image_column, config.label_column)
     if config.batch_size is None:
         preset = dataclasses.replace(preset, batch_size=batch_size(preset, len(splits.train)))
-    settings = resolved(config, preset, splits, network)
-    with begun(config, settings) as folder:
+    with begun(config, resolved(preset, splits, network)) as folder:
         sets, splits = read(config, splits, preset, network)
         classifier = build(config, preset, sets.train, network)
         log = fit(config, preset, classifier, sets, folder)
@@ -150,35 +140,11 @@ def batch_size(preset: "Preset", pictures: int) -> int:
     return min(preset.batch_size, smaller)
 
 
-def resolved(
-    config: TrainConfig, preset: "Preset", splits: "Splits", network: "PreTrainedModel | None"
-) -> dict[str, Any]:
-    """Return the settings as the run folder keeps them, without those that may differ on resuming."""
-    settings = dataclasses.asdict(config) | {key: getattr(preset, key) for key in RECIPE}
-    settings |= {"data": resolved_data(config.data), "train_pictures": len(splits.train), "processes": processes()}
-    if network is not None:
-        settings["network"] = f"{type(network).__name__}, {network.num_parameters():,} parameters"
-    return {"overtone": __version__} | {key: value for key, value in settings.items() if key not in FREE}
-
-
-@contextlib.contextmanager
-def begun(config: TrainConfig, settings: dict[str, Any]) -> Iterator[Path]:
-    """Yield the run's folder, made or gone on with; only the first of several processes looks after it."""
-    if processes() > 1 and not config.out:
-        raise UserError("With several processes, name the run folder with --out: they must agree on it.")
-    folder = run_folder(config)  # type: ignore[arg-type]
-    if process_number():
-        yield folder
-        return
-    if is_trained(folder):
-        raise UserError(
-            f"{str(folder)!r} holds a finished run. Name another folder with --out, or remove {str(folder)!r}."
-        )
-    check_begun(folder, config.resume, settings)
-    with saying_how_to_go_on(folder), writable(folder, kept=f"{CHECKPOINTS}/*/trainer_state.json"):
-        write_atomically(folder / SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
-        yield folder
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+def resolved(preset: "Preset", splits: "Splits", network: "PreTrainedModel | None") -> dict[str, Any]:
+    """Return what the run learns by and from, which its settings may leave open."""
+    given = {} if network is None else {"network": f"{type(network).__name__}, {network.num_parameters():,} parameters"}
+    recipe = {key: getattr(preset, key) for key in RECIPE}
+    return {**recipe, "train_pictures": len(splits.train), "processes": processes(), **given}
 
 
 def read(
@@ -206,7 +172,7 @@ def read(
         skipped=(*splits.skipped, *bad_train, *bad_val, *bad_test),
         choices=choices,
     )
-    require_pictures(splits)
+    require_pictures(splits, "take the class out of the data")
     return Sets(train, val, test), splits
 
 
@@ -333,23 +299,6 @@ def write(folder: Path, classifier: "Classifier", report: "TrainReport") -> None
     front = {"library_name": "overtone", "pipeline_tag": "image-classification", "tags": ["shfin"]}
     write_atomically(folder / "README.md", training_card(report, front))
     classifier.save(folder)
-
-
-def require_pictures(splits: "Splits") -> None:
-    """Raise UserError when a class has nothing to learn from."""
-    if not len(splits.train):
-        raise UserError("There is no picture to learn from: the data has test pictures alone. Add a train level.")
-    there = set(splits.train.labels)
-    if empty := [name for label, name in enumerate(splits.train.classes) if label not in there]:
-        raise UserError(
-            f"No good picture to learn the class {empty[0]!r} from: {len(splits.skipped)} files are bad, the first "
-            f"{splits.skipped[0].source!r}: {splits.skipped[0].reason}. Mend it, or take the class out of the data."
-        )
-
-
-def is_trained(run: str | Path) -> bool:
-    """Return whether a folder holds a finished run of this verb."""
-    return (Path(run) / FINISHED).is_file()
 
 
 def _measure(classifier: "Classifier", sets: Sets) -> Callable[[], dict[str, float]]:
