@@ -5,6 +5,7 @@ from overtone.nn.attention import AttentionBlock
 from overtone.nn.block import MixerBlock
 from overtone.nn.fourier_features import FourierFeatures, grid
 from overtone.nn.mixers import AFNO, Attention, Convolution, FNet, GFNet
+from overtone.nn.perceiver import CrossAttention, LatentAttention, PerceiverEncoder
 from overtone.nn.shfin import SHFIN, DeepSHFIN
 
 __all__ = [
@@ -14,10 +15,13 @@ __all__ = [
     "Attention",
     "AttentionBlock",
     "Convolution",
+    "CrossAttention",
     "DeepSHFIN",
     "FNet",
     "FourierFeatures",
     "GFNet",
+    "LatentAttention",
     "MixerBlock",
+    "PerceiverEncoder",
     "grid",
 ]
