@@ -41,7 +41,7 @@ def read_hub(name: str, image_column: str | None = None, label_column: str | Non
 
     Raises UserError when the set cannot be had, or has no such columns.
     """
-    splits = _load(name)
+    splits = load_set(name)
     features = next(iter(splits.values())).features
     image = _image_column(name, features, image_column)
     label = _label_column(name, features, label_column)
@@ -63,7 +63,7 @@ def read_hub(name: str, image_column: str | None = None, label_column: str | Non
     return Source(_cleaned(levels, name), "the set has no {} split", tuple(skipped), tuple(choices))
 
 
-def _load(name: str) -> dict[str, Any]:
+def load_set(name: str) -> dict[str, Any]:
     """Return the set's splits; without a hub that answers, from the cache."""
     import datasets  # half a second at best: only who reads from the hub waits for it
 

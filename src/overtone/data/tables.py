@@ -67,10 +67,10 @@ def read_table(path: Path, image_column: str | None = None, label_column: str | 
     """
     names, lines = _read(path)
     columns = Columns(
-        _column(path, names, "image", image_column, IMAGE_NAMES),
-        _column(path, names, "label", label_column, LABEL_NAMES),
-        _recognised(names, DOMAIN_NAMES),
-        _recognised(names, SPLIT_NAMES),
+        find_column(path, names, "image", image_column, IMAGE_NAMES),
+        find_column(path, names, "label", label_column, LABEL_NAMES),
+        recognised(names, DOMAIN_NAMES),
+        recognised(names, SPLIT_NAMES),
     )
     found: list[tuple[Level, Row]] = []
     skipped: list[Skipped] = []
@@ -98,14 +98,15 @@ def _read(path: Path) -> tuple[list[str], list[Line]]:
     if not text.strip():
         raise UserError(f"The table {str(path)!r} is empty: it needs a column of picture files and one of labels.")
     if path.suffix.lower() in JSON_EXTENSIONS:
-        return _read_json(text)
+        return read_json(text)
     try:
-        return _read_csv(text)
+        return read_csv(text)
     except csv.Error as error:
         raise UserError(f"The table {str(path)!r} cannot be read: {error}. Save it as plain CSV.") from error
 
 
-def _read_json(text: str) -> tuple[list[str], list[Line]]:
+def read_json(text: str) -> tuple[list[str], list[Line]]:
+    """Return the columns' names and the lines of JSON lines."""
     # Not splitlines, which also cuts at characters that JSON allows within a string.
     lines = [_json_line(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     return list(dict.fromkeys(name for line in lines for name in line.cells)), lines
@@ -119,7 +120,8 @@ def _json_line(number: int, text: str) -> Line:
     return Line(number, value) if isinstance(value, dict) else Line(number, {}, "not a JSON object")
 
 
-def _read_csv(text: str) -> tuple[list[str], list[Line]]:
+def read_csv(text: str) -> tuple[list[str], list[Line]]:
+    """Return the columns' names and the lines of a table whose separator is sniffed."""
     numbered = _csv_rows(text, _separator(text))
     names = [cell.strip() for cell in next(numbered)[1]]
     if twice := next((name for name in names if names.count(name) > 1 and name), None):
@@ -145,8 +147,9 @@ def _csv_line(number: int, cells: list[str], names: list[str]) -> Line:
     return Line(number, dict(zip(names, cells, strict=False)))
 
 
-def _column(path: Path, names: list[str], kind: str, wanted: str | None, known: Sequence[str]) -> str:
-    column = wanted if wanted in names else _recognised(names, (wanted,) if wanted else known)
+def find_column(path: Path, names: list[str], kind: str, wanted: str | None, known: Sequence[str]) -> str:
+    """Return the column of a kind: the one `wanted`, else the one known by its name; UserError when there is none."""
+    column = wanted if wanted in names else recognised(names, (wanted,) if wanted else known)
     if column is None:
         near = did_you_mean(wanted, names) if wanted else ""
         missing = f"No column {wanted!r}" if wanted else f"No column of {kind}s"
@@ -157,7 +160,7 @@ def _column(path: Path, names: list[str], kind: str, wanted: str | None, known: 
     return column
 
 
-def _recognised(names: list[str], known: Sequence[str]) -> str | None:
+def recognised(names: list[str], known: Sequence[str]) -> str | None:
     """Return the column that has the first of the `known` names, whatever its case and with spaces or `-` for `_`."""
     plain = {_plain(name): name for name in reversed(names)}
     return next((plain[_plain(name)] for name in known if _plain(name) in plain), None)
@@ -170,15 +173,16 @@ def _plain(name: str) -> str:
 def _row(line: Line, columns: Columns, folder: Path) -> tuple[Level, Row]:
     if line.fault:
         raise BadRow(line.fault)
-    file, name = _text(line, columns.image), _text(line, columns.label)
+    file, name = cell_text(line, columns.image), cell_text(line, columns.label)
     source = folder / file
     if kind_of(source) != "file":
         raise BadRow(f"there is no file {str(source)!r}")
-    domain = _text(line, columns.domain) if columns.domain else None
-    return _level(line, columns.split), Row(str(source), name, domain)
+    domain = cell_text(line, columns.domain) if columns.domain else None
+    return level_of(line, columns.split), Row(str(source), name, domain)
 
 
-def _text(line: Line, column: str) -> str:
+def cell_text(line: Line, column: str) -> str:
+    """Return what a cell says; raises BadRow when it says nothing."""
     value = line.cells.get(column)
     if isinstance(value, str) and value.strip():
         return value.strip()
@@ -189,10 +193,11 @@ def _text(line: Line, column: str) -> str:
     )
 
 
-def _level(line: Line, column: str | None) -> Level:
+def level_of(line: Line, column: str | None) -> Level:
+    """Return the level that a line belongs to, "all" without a column of levels; raises BadRow."""
     if column is None:
         return "all"
-    value = _text(line, column)
+    value = cell_text(line, column)
     if value.lower() not in LEVELS:
         raise BadRow(f"{value!r} in the column {column!r}, where train, val or test is expected")
     return LEVELS[value.lower()]
