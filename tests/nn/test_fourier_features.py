@@ -195,6 +195,16 @@ def test_a_state_dict_carries_all_of_an_encoding(kind: str) -> None:
     assert torch.equal(other(v), gamma(v))
 
 
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_every_kind_can_be_part_of_a_model_that_transformers_loads(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It makes models on the meta device, but linspace on the CPU."""
+    linspace = torch.linspace
+    monkeypatch.setattr(torch, "linspace", lambda *args, **kwargs: linspace(*args, **{"device": "cpu"} | kwargs))
+    with torch.device("meta"):
+        gamma = LAYOUTS[kind](3)
+    assert gamma.frequencies.shape == LAYOUTS[kind](3).frequencies.shape
+
+
 def test_only_learned_frequencies_are_trained() -> None:
     trained = {kind: [name for name, _ in make(2).named_parameters()] for kind, make in LAYOUTS.items()}
     assert trained == {kind: ["frequencies"] if kind == "learned" else [] for kind in LAYOUTS}

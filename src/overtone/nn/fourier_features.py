@@ -194,7 +194,7 @@ def _draw(d: int, features: int, std: float, distribution: Distribution, seed: i
     if distribution == "uniform":
         return std * math.sqrt(3) * (2 * torch.rand(size, generator=generator) - 1)
     if distribution == "laplace":  # the difference of two exponentials of deviation 1 has deviation sqrt 2
-        one, other = torch.empty(2, *size).exponential_(generator=generator)
+        one, other = torch.empty(2, *size, device="cpu").exponential_(generator=generator)
         return std * math.sqrt(0.5) * (one - other)
     raise ValueError(f"distribution is one of gaussian, uniform, laplace, not {distribution!r}")
 
@@ -210,7 +210,8 @@ def _linearly_spaced(high: float, count: int) -> Float[Tensor, " count"]:
 def _along_axes(frequencies: Float[Tensor, "d bands"]) -> Float[Tensor, "d_bands d"]:
     """Return frequency vectors along the axes, those of the first axis first."""
     d = len(frequencies)
-    return (torch.eye(d)[:, None] * frequencies[..., None]).reshape(-1, d)
+    axes = torch.eye(d, device=frequencies.device)  # transformers, loading a model, puts linspace on the CPU
+    return (axes[:, None] * frequencies[..., None]).reshape(-1, d)
 
 
 def _count(name: str, value: int) -> int:
