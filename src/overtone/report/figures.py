@@ -3,7 +3,7 @@
 import io
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -74,13 +74,30 @@ def comparison_chart(comparisons: Sequence[Comparison]) -> str:
         described = "; ".join(
             f"{row.group}: zero-shot {row.zero_shot.value:.1%}, adapted {row.adapted.value:.1%}" for row in rows
         )
-        return _svg(figure, f"Accuracy with 95 % intervals. {described}")
+        return svg(figure, f"Accuracy with 95 % intervals. {described}")
 
 
 def curve_charts(curves: Curves) -> list[str]:
     """Draw the learning curves: the losses in one chart, the accuracies in one, any other curve in its own."""
     with matplotlib.rc_context(SETTINGS):
-        return [_curve_chart(title, panel) for title, panel in _panels(curves).items()]
+        return [_curve_chart(title, panel, "epoch", title == "Accuracy") for title, panel in _panels(curves).items()]
+
+
+def step_charts(panels: Mapping[str, Curves], shares: Collection[str] = ()) -> list[str]:
+    """Draw curves over the steps of a training, a chart for each title; those titled in `shares` are in percent.
+
+    Curves without a finite point, and charts without a curve, are left out.
+    """
+    finite = {
+        title: {name: points for name, curve in panel.items() if (points := _finite(curve))}
+        for title, panel in panels.items()
+    }
+    with matplotlib.rc_context(SETTINGS):
+        return [_curve_chart(title, panel, "step", title in shares) for title, panel in finite.items() if panel]
+
+
+def _finite(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    return [(x, y) for x, y in curve if np.isfinite(x) and np.isfinite(y)]
 
 
 def _draw_comparisons(axes: Axes, rows: Sequence[Comparison]) -> None:
@@ -89,12 +106,12 @@ def _draw_comparisons(axes: Axes, rows: Sequence[Comparison]) -> None:
         axes.plot(
             [row.zero_shot.value, row.adapted.value], [place + 0.02, place + 0.26], color=ZERO_SHOT, lw=1, alpha=0.6
         )
-        _draw_interval(axes, row.zero_shot, place + 0.02, ZERO_SHOT, hollow=True)
-        _draw_interval(axes, row.adapted, place + 0.26, ADAPTED, hollow=False)
-    low, high = _percent_range([bound for row in rows for bound in (row.zero_shot, row.adapted)])
+        draw_interval(axes, row.zero_shot, place + 0.02, ZERO_SHOT, hollow=True)
+        draw_interval(axes, row.adapted, place + 0.26, ADAPTED, hollow=False)
+    low, high = percent_range([bound for row in rows for bound in (row.zero_shot, row.adapted)])
     axes.set(xlim=(low, high), ylim=(len(rows) - 0.45, -0.6), yticks=[])
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(_as_percent))
+    axes.xaxis.set_major_formatter(FuncFormatter(as_percent))
     axes.tick_params(length=0, pad=6)
     axes.grid(axis="x", lw=0.8)
     handles = [
@@ -113,14 +130,14 @@ def _draw_comparisons(axes: Axes, rows: Sequence[Comparison]) -> None:
     )
 
 
-def _draw_interval(axes: Axes, interval: Interval, height: float, colour: str, hollow: bool) -> None:
+def draw_interval(axes: Axes, interval: Interval, height: float, colour: str, hollow: bool) -> None:
     """Draw a bar over the interval and a dot on its value; a hollow dot tells zero-shot without colour."""
     axes.plot([interval.low, interval.high], [height] * 2, color=colour, lw=5, alpha=0.35, solid_capstyle="round")
     # A hollow dot has no fill rather than the page's colour: the chart does not know what it stands on.
     axes.plot([interval.value], [height], "o", ms=8, mec=colour, mfc="none" if hollow else colour, mew=2)
 
 
-def _percent_range(intervals: Sequence[Interval]) -> tuple[float, float]:
+def percent_range(intervals: Sequence[Interval]) -> tuple[float, float]:
     """Return limits within [0, 1] that hold all intervals and are at least 0.2 apart, in steps of 0.05, with room."""
     low = np.floor(20 * min(interval.low for interval in intervals) - 0.2) / 20
     high = np.ceil(20 * max(interval.high for interval in intervals) + 0.2) / 20
@@ -133,8 +150,7 @@ def _percent_range(intervals: Sequence[Interval]) -> tuple[float, float]:
 def _panels(curves: Curves) -> dict[str, Curves]:
     panels: dict[str, dict[str, Sequence[tuple[float, float]]]] = {}
     for name, curve in curves.items():
-        points = [(x, y) for x, y in curve if np.isfinite(x) and np.isfinite(y)]
-        if points:
+        if points := _finite(curve):
             panels.setdefault(_panel_of(name), {})[name] = points
     return {title: panels[title] for title in sorted(panels, key=lambda title: title != "Loss")}
 
@@ -146,7 +162,7 @@ def _panel_of(name: str) -> str:
     return "Accuracy" if "accuracy" in lowered or "top-" in lowered else name
 
 
-def _curve_chart(title: str, curves: Curves) -> str:
+def _curve_chart(title: str, curves: Curves, over: str, share: bool) -> str:
     figure = Figure(figsize=(WIDTH / 72, 250 / 72), layout="constrained")
     axes = figure.add_subplot()
     styles = zip((ADAPTED, THIRD, FOURTH, ZERO_SHOT) * len(curves), ("-", "--", "-.", ":") * len(curves), strict=True)
@@ -154,17 +170,17 @@ def _curve_chart(title: str, curves: Curves) -> str:
         x, y = np.array(_thinned(curve)).T
         axes.plot(x, y, dash, color=colour, lw=2, marker="o" if len(x) <= 12 else None, ms=5, label=_short(name))
     axes.set_title(_short(title), loc="left", pad=8)
-    axes.set_xlabel("epoch")
+    axes.set_xlabel(over)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.tick_params(length=0, pad=6)
     axes.grid(axis="y", lw=0.8)
-    if title == "Accuracy":
-        axes.yaxis.set_major_formatter(FuncFormatter(_as_percent))
+    if share:
+        axes.yaxis.set_major_formatter(FuncFormatter(as_percent))
     if len(curves) > 1:
         axes.legend(handlelength=2.2)
     ends = "; ".join(f"{name} from {curve[0][1]:.3g} to {curve[-1][1]:.3g}" for name, curve in curves.items())
-    return _svg(figure, f"{title} by epoch. {ends}")
+    return svg(figure, f"{title} by {over}. {ends}")
 
 
 def _thinned(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -173,7 +189,8 @@ def _thinned(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return [curve[index] for index in kept]
 
 
-def _as_percent(share: float, _position: int) -> str:
+def as_percent(share: float, _position: int) -> str:
+    """Return a share as percent, for a tick of an axis."""
     return f"{100 * share:.0f}\u00a0%"
 
 
@@ -183,7 +200,7 @@ def _short(name: str, most: int = 44) -> str:
     return line if len(line) <= most else line[: most - 1] + "\u2026"
 
 
-def _svg(figure: Figure, description: str) -> str:
+def svg(figure: Figure, description: str) -> str:
     """Return the figure as an ``<svg>`` element that scales with its column and is the same in every run."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": description}), warnings.catch_warnings():

@@ -12,6 +12,7 @@ from overtone.spectral.marchenko_pastur import (
 )
 from overtone.spectral.metrics import (
     METRICS,
+    Sketch,
     alpha_req,
     embedding_metrics,
     hellinger_squared,
@@ -19,10 +20,15 @@ from overtone.spectral.metrics import (
     modality_metrics,
     participation_ratio,
     rankme,
+    rows_among,
+    sketched_metrics,
+    sketched_pair_metrics,
     subspace_overlap,
     top_energy,
     uniformity,
+    uniformity_of_sphere,
 )
+from overtone.spectral.moments import Matches, Moments
 from overtone.spectral.second_moment import SecondMoment, sum_over_processes
 from overtone.spectral.singular import (
     Part,
@@ -36,9 +42,12 @@ from overtone.spectral.singular import (
 
 __all__ = [
     "METRICS",
+    "Matches",
+    "Moments",
     "Part",
     "Partition",
     "SecondMoment",
+    "Sketch",
     "alpha_req",
     "amplitude_mix",
     "amplitude_only",
@@ -61,10 +70,14 @@ __all__ = [
     "phase_only",
     "principal_basis",
     "rankme",
+    "rows_among",
     "singular_values",
+    "sketched_metrics",
+    "sketched_pair_metrics",
     "subspace_overlap",
     "sum_over_processes",
     "swap_low_amplitude",
     "top_energy",
     "uniformity",
+    "uniformity_of_sphere",
 ]

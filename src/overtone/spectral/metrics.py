@@ -1,14 +1,20 @@
 """What users look at in embeddings: how much of the space is used, and how two modalities lie in it.
 
-Rows are scaled to unit length first, since a contrastive model compares directions alone.
+Rows are scaled to unit length first, since a contrastive model compares directions alone. What cannot be held is
+measured from a `Sketch` of it, by the same formulas.
 """
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from overtone.spectral.singular import checked, gram, partition_values, principal_basis, safe_root
+from overtone.spectral.moments import Matches, Moments, Spectrum, moments_of
+from overtone.spectral.singular import checked, partition_values, safe_root
 
 PAIRS_AMONG = 4096  # rows, evenly spaced, whose pairs `uniformity` is over: 8 million
 COLLAPSED = 0.99  # energy of the first direction above which nothing else counts
@@ -45,7 +51,22 @@ METRICS = {
 """What every metric of `embedding_metrics` means."""
 
 
-Spectrum = tuple[Float[Tensor, " width"], Float[Tensor, "width width"]]  # singular values and V
+@dataclass(frozen=True)
+class Sketch:
+    """What the metrics of a modality are made from: the moments of its rows of unit length, and some of these rows."""
+
+    moments: Moments
+    some: Float[Tensor, "some width"]  # at `rows_among`
+
+    @cached_property
+    def spectra(self) -> dict[str, Spectrum]:
+        """Singular values and V by view, "raw" and "centred"."""
+        return self.moments.spectra()
+
+
+def rows_among(samples: int) -> range:
+    """Return the rows whose pairs `uniformity` is over: all, or at most 4,096 evenly spaced ones (ours)."""
+    return range(0, samples, max(1, -(-samples // PAIRS_AMONG)))
 
 
 @torch.no_grad()
@@ -60,13 +81,9 @@ def embedding_metrics(image: Float[Tensor, "samples width"], text: Float[Tensor,
     if image.shape != text.shape:
         raise ValueError(f"image and text must match row by row, got {tuple(image.shape)} and {tuple(text.shape)}")
     x, y = _unit(image, "image"), _unit(text, "text")
-    of_x, of_y = _spectra(x), _spectra(y)
-    return (
-        _prefixed("image/", _of_modality(x, of_x))
-        | _prefixed("text/", _of_modality(y, of_y))
-        | _prefixed("pair/", _of_pair(x, y))
-        | {f"pair/{view}/{k}": v for view in of_x for k, v in _of_spectra(of_x[view], of_y[view], min(x.shape)).items()}
-    )
+    matches = Matches()
+    matches.update(x, y)
+    return sketched_pair_metrics(_sketch(x), _sketch(y), matches)
 
 
 @torch.no_grad()
@@ -75,8 +92,29 @@ def modality_metrics(features: Float[Tensor, "samples width"]) -> dict[str, floa
 
     Raises ValueError for embeddings that are empty or not finite.
     """
-    x = _unit(features, "features")
-    return _of_modality(x, _spectra(x))
+    return sketched_metrics(_sketch(_unit(features, "features")))
+
+
+@torch.no_grad()
+def sketched_metrics(sketch: Sketch) -> dict[str, float]:
+    """Return what `modality_metrics` returns, of rows that are not at hand."""
+    return _of_modality(sketch)
+
+
+@torch.no_grad()
+def sketched_pair_metrics(image: Sketch, text: Sketch, matches: Matches) -> dict[str, float]:
+    """Return what `embedding_metrics` returns, of rows that are not at hand; the modalities may differ in samples."""
+    smaller = min(image.moments.samples, text.moments.samples, len(image.moments.mean))
+    return (
+        _prefixed("image/", _of_modality(image))
+        | _prefixed("text/", _of_modality(text))
+        | _prefixed("pair/", matches.metrics())
+        | {
+            f"pair/{view}/{k}": v
+            for view in image.spectra
+            for k, v in _of_spectra(image.spectra[view], text.spectra[view], smaller).items()
+        }
+    )
 
 
 def hellinger_squared(s: Float[Tensor, " n"], t: Float[Tensor, " n"]) -> Float[Tensor, ""]:
@@ -135,34 +173,45 @@ def alpha_req(s: Float[Tensor, " n"]) -> float:
 
 def mean_cosine(x: Float[Tensor, "samples width"]) -> float:
     """Return the mean cosine of two different rows of unit length, (|sum x|^2 - m) / (m (m - 1)); 1 for one row."""
-    m, total = len(x), x.double().sum(0)
-    squares = float(x.double().square().sum())
-    return (float(total @ total) - squares) / (m * (m - 1)) if m > 1 else 1.0
+    return _cone(len(x), x.sum(0, dtype=torch.float64), float(x.double().square().sum()))
 
 
+@torch.no_grad()
 def uniformity(x: Float[Tensor, "samples width"]) -> float:
     """Return log E exp(-2 |x - x'|^2) over pairs of different rows of unit length (Wang & Isola 2020); 0 for one row.
 
     Of more than 4,096 rows, 4,096 evenly spaced ones are taken (ours).
     """
-    x = x[:: -(-len(x) // PAIRS_AMONG)]
+    x = x[:: rows_among(len(x)).step]
     m = len(x)
-    kernel = torch.cdist(x, x).square().mul(-2).exp().fill_diagonal_(0)
-    return float((kernel.sum(dtype=torch.float64) / (m * (m - 1))).log()) if m > 1 else 0.0
+    kernel = torch.cdist(x, x).square_().mul_(-2).exp_().fill_diagonal_(0)
+    return float((kernel.sum(1).sum(dtype=torch.float64) / (m * (m - 1))).log()) if m > 1 else 0.0
 
 
-def _of_modality(x: Float[Tensor, "samples width"], spectra: dict[str, Spectrum]) -> dict[str, float]:
-    mean = x.double().mean(0)
+def uniformity_of_sphere(width: int) -> float:
+    """Return the uniformity of rows spread evenly over the sphere, log(exp(-4) 0F1(; width / 2; 4)), about -4.
+
+    It is the least that many rows can have (Wang & Isola 2020, with t = 2).
+    """
+    term, series = 1.0, 1.0
+    for k in range(60):  # beyond a float's precision
+        term *= 4 / ((k + 1) * (width / 2 + k))
+        series += term
+    return math.log(series) - 4
+
+
+def _of_modality(sketch: Sketch) -> dict[str, float]:
+    moments, width = sketch.moments, len(sketch.moments.mean)
     metrics = {
-        "samples": float(len(x)),
-        "width": float(x.shape[1]),
-        "cone": mean_cosine(x),
-        "mean_energy": float(mean @ mean),
-        "uniformity": uniformity(x),
-        "collapsed": float(top_energy(spectra["raw"][0]) > COLLAPSED),
+        "samples": float(moments.samples),
+        "width": float(width),
+        "cone": _cone(moments.samples, moments.total, moments.squares),
+        "mean_energy": float(moments.mean @ moments.mean),
+        "uniformity": uniformity(sketch.some),
+        "collapsed": float(top_energy(sketch.spectra["raw"][0]) > COLLAPSED),
     }
-    for view, (s, _) in spectra.items():
-        metrics |= _prefixed(f"{view}/", _of_spectrum(s, *x.shape))
+    for view, (s, _) in sketch.spectra.items():
+        metrics |= _prefixed(f"{view}/", _of_spectrum(s, moments.samples, width))
     return metrics
 
 
@@ -176,14 +225,6 @@ def _of_spectrum(s: Float[Tensor, " width"], samples: int, width: int) -> dict[s
     return metrics
 
 
-def _of_pair(x: Float[Tensor, "samples width"], y: Float[Tensor, "samples width"]) -> dict[str, float]:
-    return {
-        "alignment": float((x - y).square().sum(1).mean()),
-        "matched_cosine": float((x * y).sum(1).mean()),
-        "gap": float((x.mean(0) - y.mean(0)).norm()),
-    }
-
-
 def _of_spectra(a: Spectrum, b: Spectrum, smaller: int) -> dict[str, float]:
     (s, Va), (t, Vb), k = a, b, subspace_size(smaller)
     return {
@@ -192,12 +233,12 @@ def _of_spectra(a: Spectrum, b: Spectrum, smaller: int) -> dict[str, float]:
     }
 
 
-def _spectra(x: Float[Tensor, "samples width"]) -> dict[str, Spectrum]:
-    """Return singular values and V of the features as they are, and of the features less their mean."""
-    centred = x - x.mean(0)
-    rounding = 8 * torch.finfo(x.dtype).eps * x.abs().amax()
-    centred = torch.where(centred.abs() > rounding, centred, 0)  # what is left of a constant is its rounding, not noise
-    return {"raw": principal_basis(gram(x)), "centred": principal_basis(gram(centred))}
+def _cone(m: int, total: Float[Tensor, " width"], squares: float) -> float:
+    return (float(total @ total) - squares) / (m * (m - 1)) if m > 1 else 1.0
+
+
+def _sketch(x: Float[Tensor, "samples width"]) -> Sketch:
+    return Sketch(moments_of(x), x[:: rows_among(len(x)).step])
 
 
 def _energies(s: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
