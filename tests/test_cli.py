@@ -19,7 +19,7 @@ from overtone import __version__
 from overtone.cli import main
 
 EPOCHS, STEPS = 15, 3  # of three steps: twenty pictures in batches of eight
-VERBS = "adapt, predict, evaluate, train, bench"
+VERBS = "adapt, predict, evaluate, pretrain, train, fit, inspect, bench"
 SETTINGS = ("--epochs", f"{EPOCHS}", "--batch-size", "8", "--seed", "7")
 HEAVY = ("torch", "transformers", "pyarrow", "matplotlib", "numpy", "PIL", "rich.progress")
 LEFT_BY_A_RUN = {
@@ -74,10 +74,10 @@ def test_help_and_version() -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        ([], "Name a verb: adapt, predict, evaluate, train, bench. See overtone --help."),
+        ([], f"Name a verb: {VERBS}. See overtone --help."),
         (
             ["adpat", "x"],
-            "No verb 'adpat'. Did you mean 'adapt'? The verbs are adapt, predict, evaluate, train, bench.",
+            f"No verb 'adpat'. Did you mean 'adapt'? The verbs are {VERBS}.",
         ),
         (["--verbose"], "There is no option '--verbose'. See overtone --help."),
         (["adapt"], "DATA is missing. See overtone adapt --help."),

@@ -17,7 +17,17 @@ import tyro
 
 from overtone import __version__
 from overtone.errors import UserError, did_you_mean
-from overtone.tasks import AdaptConfig, BenchConfig, EvaluateConfig, PredictConfig, TrainConfig
+from overtone.tasks import (
+    AdaptConfig,
+    BenchConfig,
+    EvaluateConfig,
+    FitConfig,
+    InspectConfig,
+    PredictConfig,
+    PretrainConfig,
+    TrainConfig,
+)
+from overtone.tasks.options import as_option
 
 MISTAKE, FAULT, INTERRUPTED = 2, 1, 130  # exit codes
 MOST_SKIPPED = 10  # lines
@@ -78,6 +88,37 @@ def run_train(config: TrainConfig) -> None:
     print(f"\nClassifier  {result.folder}\nReport      {result.folder / 'report.html'}")
 
 
+def run_pretrain(config: PretrainConfig) -> None:
+    """Pre-train, then print how well pictures and texts find each other, and where the model is."""
+    from overtone.processes import process_number
+    from overtone.tasks import pretrain
+
+    result = pretrain(config)
+    if process_number():  # of several, the first speaks
+        return
+    print(result.report.title)
+    print_rest(result.report)
+    print(f"\nModel    {result.folder / 'model'}\nReport   {result.folder / 'report.html'}")
+
+
+def run_fit(config: FitConfig) -> None:
+    """Fit, then print how well the network holds the signal and where everything is."""
+    from overtone.tasks import fit
+
+    result = fit(config)
+    print_fit(result.report)
+    print(f"\nFit      {result.folder}\nReport   {result.folder / 'report.html'}")
+
+
+def run_inspect(config: InspectConfig) -> None:
+    """Look into embeddings, then print what they say and where the page is."""
+    from overtone.tasks import inspect
+
+    result = inspect(config)
+    print_inspection(result.report)
+    print(f"\nReport   {result.folder / 'report.html'}")
+
+
 def run_bench(config: BenchConfig) -> None:
     """Measure, then print the table."""
     from overtone.tasks import bench
@@ -89,7 +130,10 @@ VERBS: dict[str, tuple[type, Callable[[Any], None]]] = {
     "adapt": (AdaptConfig, run_adapt),
     "predict": (PredictConfig, run_predict),
     "evaluate": (EvaluateConfig, run_evaluate),
+    "pretrain": (PretrainConfig, run_pretrain),
     "train": (TrainConfig, run_train),
+    "fit": (FitConfig, run_fit),
+    "inspect": (InspectConfig, run_inspect),
     "bench": (BenchConfig, run_bench),
 }
 
@@ -192,14 +236,16 @@ def _unknown(verb: str, given: Sequence[str]) -> str:
     name = next((item for item in given if item.startswith("-")), given[0])
     if not name.startswith("-"):
         return f"{name!r} is one too many."
-    fields = dataclasses.fields(VERBS[verb][0]) if verb else ()
-    near = did_you_mean(name, [f"--{field.name.replace('_', '-')}" for field in fields])
-    return f"There is no option {name!r}{f' of {verb}' if verb else ''}.{near}"
+    return f"There is no option {name!r}{f' of {verb}' if verb else ''}.{did_you_mean(name, _options(verb))}"
 
 
 def _no_number(verb: str, option: str) -> str:
-    types = {f"--{field.name.replace('_', '-')}": str(field.type) for field in dataclasses.fields(VERBS[verb][0])}
-    return f"{option} takes a {'number' if 'float' in types.get(option, '') else 'whole number'}."
+    return f"{option} takes a {'number' if 'float' in _options(verb).get(option, '') else 'whole number'}."
+
+
+def _options(verb: str) -> dict[str, str]:
+    """Return the options of a verb and their types; none of no verb."""
+    return {as_option(field.name): str(field.type) for field in (dataclasses.fields(VERBS[verb][0]) if verb else ())}
 
 
 def _no_choice(value: str, option: str, choices: Sequence[str]) -> str:
@@ -249,6 +295,28 @@ def print_training(report: Any) -> None:
             interval = f"{percent(share.low)} to {percent(share.high)}"
             print(f"{name} on {report.pictures:,} test pictures: {percent(share.value)} ({interval})")
     print_rest(report)
+
+
+def print_fit(report: Any) -> None:
+    """Print the figures of a fit, or a table of encodings, then the notes and the summary."""
+    print(report.title)
+    for row in report.encodings:
+        print(f"{row.encoding:<12}PSNR {row.train:5.2f} dB, between {row.test:5.2f} dB, {row.seconds:.0f} CPU-s")
+    for label, value, remark in report.tiles:
+        print(f"{label}: {value} {remark}")
+    for note in report.notes:
+        print(f"\n{note}")
+    print(f"\n{report.summary}")
+
+
+def print_inspection(report: Any) -> None:
+    """Print every reading with its reason, and what was skipped."""
+    print(report.title)
+    for reading in report.readings:
+        print(f"\n{reading.about}: {reading.word}\n  {reading.sentence}")
+    print_skipped(report.skipped)
+    for note in report.notes:
+        print(f"\n{note}")
 
 
 def print_rest(report: Any) -> None:

@@ -1,18 +1,20 @@
 """Turn a few settings into a transformers Trainer: the loop, resume, precision and distribution are theirs."""
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -48,12 +50,31 @@ class Loop:
     pinned: bool = True  # batches are made in memory that a GPU can fetch them from; False where they stand on the GPU
     tensorboard: Path | None = None  # where its event files go
     callbacks: tuple[TrainerCallback, ...] = ()
+    steps: "Steps | None" = None  # count in steps, not in epochs
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A training that is counted in steps; its data is an iterable of whole batches without an end.
+
+    Each process iterates over the data for itself. A run that goes on does so from the start, and throws away what it
+    has had: where the data has a method `pass_over`, it is told how many batches these are, and need not make them.
+    """
+
+    total: int
+    measured: int  # steps between two measurements, each with a checkpoint
+    logged: int = 1  # steps between two records; checkpoints fall on them, so that a mean is never cut in two
+
+    @property
+    def warmup(self) -> int:
+        """Return the steps in which the learning rate rises: CLIP's 2,000, or a tenth of a short run."""
+        return min(2000, self.total // 10)
 
 
 def train(
     model: torch.nn.Module,
     data: Dataset,
-    collate: Callable[[list], dict],
+    collate: Callable[[list], dict] | None,
     config: TrainingConfig,
     out: Path,
     resume: bool,
@@ -68,25 +89,22 @@ def train(
     A checkpoint is kept in `out` after every epoch, and every quarter of an hour. With `resume`, training goes on from
     the last one and ends with the same weights as if it had never stopped.
 
+    With `loop.steps`, the training is counted in steps instead: `measure` is called at the start, at the end and as
+    often as it says.
+
     Raises UserError at a step whose loss or gradient is no number; the step is not taken.
     """
     loop = loop or Loop()
-    rows: int = len(data)  # type: ignore[arg-type]
-    steps = rows // config.batch_size if loop.whole_batches else -(-rows // config.batch_size)
     arguments = TrainingArguments(
         output_dir=str(out),
-        num_train_epochs=config.epochs,
         per_device_train_batch_size=share(config.batch_size),
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
-        warmup_steps=int(steps * min(config.warmup_epochs, config.epochs / 2)),
         lr_scheduler_type="cosine",
         seed=config.seed,
         bf16=config.precision == "bf16",
         use_cpu=config.device == "cpu",
-        save_strategy="epoch",
         save_total_limit=1,
-        logging_steps=max(1, steps // 5),
         logging_nan_inf_filter=False,  # the step stops instead
         disable_tqdm=True,
         report_to="none",
@@ -94,21 +112,22 @@ def train(
         dataloader_pin_memory=config.device != "cpu" and loop.pinned,
         dataloader_num_workers=loop.workers,
         dataloader_drop_last=loop.whole_batches,
+        **(_by_epochs(data, config, loop) if loop.steps is None else _by_steps(loop.steps)),
     )
-    arguments._n_gpu = min(
-        arguments.n_gpu, 1
-    )  # several GPUs are torchrun's: a batch is never multiplied behind our back
-    bar = Bar()
-    bar.doing = loop.doing
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # several are torchrun's: no batch is multiplied behind our back
+    bar = Bar(loop.doing)
     trainer = GuardedTrainer(model=model, args=arguments, train_dataset=data, data_collator=collate, callbacks=[bar])
     trainer.undecayed = loop.undecayed
-    extra: list[TrainerCallback] = [Checkpoints(), *loop.callbacks]
+    extra: list[TrainerCallback] = [Checkpoints(loop.steps.logged if loop.steps else 1), *loop.callbacks]
     if hasattr(data, "set_epoch"):
         extra.append(EpochNumber(data.set_epoch))
+    if hasattr(data, "pass_over"):
+        extra.append(PassedOver(data.pass_over))
     if measure:
-        extra.append(AfterEpoch(measure, trainer.log))
+        after = AfterEpoch if loop.steps is None else partial(AfterSteps, loop.steps.measured)
+        extra.append(after(measure, trainer.log))
     if loop.pace:
-        extra.append(Pace(config.batch_size, bar.say))
+        extra.append(Pace(config.batch_size, bar.say, loop.steps.measured if loop.steps else None))
     for callback in extra:
         trainer.add_callback(callback)
     for noisy in (PrinterCallback, ProgressCallback):
@@ -120,9 +139,30 @@ def train(
             trainer.train(resume_from_checkpoint=_last_checkpoint(out) if resume else None)
         finally:
             bar.close()  # on Ctrl-C too: the terminal gets its cursor back
-    return [
-        record for record in trainer.state.log_history if "train_loss" not in record
-    ]  # all but the Trainer's summary
+    # A record with "train_loss" is the Trainer's summary of it all
+    return [record for record in trainer.state.log_history if "train_loss" not in record]
+
+
+def _by_epochs(data: Dataset, config: TrainingConfig, loop: Loop) -> dict[str, Any]:
+    """Return the arguments of a training that is counted in epochs."""
+    rows: int = len(data)  # type: ignore[arg-type]
+    steps = rows // config.batch_size if loop.whole_batches else -(-rows // config.batch_size)
+    return {
+        "num_train_epochs": config.epochs,
+        "warmup_steps": int(steps * min(config.warmup_epochs, config.epochs / 2)),
+        "save_strategy": "epoch",
+        "logging_steps": max(1, steps // 5),
+    }
+
+
+def _by_steps(steps: Steps) -> dict[str, Any]:
+    """Return the arguments of a training that is counted in steps; what is measured asks for the checkpoints."""
+    return {
+        "max_steps": steps.total,
+        "warmup_steps": steps.warmup,
+        "save_strategy": "no",
+        "logging_steps": steps.logged,
+    }
 
 
 def share(batch_size: int) -> int:
@@ -182,6 +222,16 @@ class GuardedTrainer(Trainer):
             raise UserError(self._what_was_lost(loss))
         return loss
 
+    def get_train_dataloader(self) -> DataLoader:
+        """Return the batches; those of a training that is counted in steps come made, to each process its own."""
+        if self.args.max_steps < 0:
+            return super().get_train_dataloader()
+        assert self.train_dataset is not None
+        workers = self.args.dataloader_num_workers
+        return DataLoader(
+            self.train_dataset, batch_size=None, num_workers=workers, pin_memory=self.args.dataloader_pin_memory
+        )
+
     def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:
         """Return the parameters with weight decay."""
         if self.undecayed is None:
@@ -205,6 +255,10 @@ class Checkpoints(TrainerCallback):
     SECONDS = 900.0
     STEPS = 10  # between looks at the clock
 
+    def __init__(self, logged: int = 1) -> None:
+        """Take the steps between two records, where checkpoints are to fall on them."""
+        self.logged = logged
+
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the clock."""
         self.last = time.monotonic()
@@ -215,7 +269,7 @@ class Checkpoints(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Ask; all processes must save at the same step, so any one's clock counts for all."""
-        if state.global_step % self.STEPS == 0:
+        if state.global_step % math.lcm(self.STEPS, self.logged) == 0:
             due = torch.tensor(float(time.monotonic() - self.last >= self.SECONDS), device=args.device)
             if processes() > 1:
                 torch.distributed.all_reduce(due, torch.distributed.ReduceOp.MAX)
@@ -244,6 +298,39 @@ class EpochNumber(TrainerCallback):
         self.set_epoch(int(state.epoch or 0))
 
 
+class PassedOver(TrainerCallback):
+    """Tell the data how many of its batches will be thrown away."""
+
+    def __init__(self, pass_over: Callable[[int], None]) -> None:
+        self.pass_over = pass_over
+
+    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Tell it."""
+        self.pass_over(state.global_step)
+
+
+class AfterSteps(TrainerCallback):
+    """Write a measurement into the log at the start, every few steps and at the end, each with a checkpoint."""
+
+    def __init__(
+        self, steps: int, measure: Callable[[], dict[str, float]], log: Callable[[dict[str, float]], None]
+    ) -> None:
+        self.steps, self.measure, self.log = steps, measure, log
+
+    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Measure what there is before anything is learned."""
+        if state.global_step == 0:
+            self.log(self.measure())
+
+    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Measure."""
+        if state.global_step % self.steps == 0 or state.global_step == state.max_steps:
+            record_due = control.should_log
+            self.log(self.measure())
+            control.should_log = record_due  # of the loss; a record of another kind has taken it back
+            control.should_save = True
+
+
 class AfterEpoch(TrainerCallback):
     """Write a measurement into the log, and so into the checkpoint that follows, after every epoch."""
 
@@ -260,9 +347,11 @@ class Pace(TrainerCallback):
 
     FIRST = 2.0  # seconds
     AGAIN = 10.0
+    TOLD = ("accuracy", "recall_at_1")  # how the figures end that are given
 
-    def __init__(self, batch_size: int, say: Callable[[str], None]) -> None:
-        self.batch_size, self.say = batch_size, say
+    def __init__(self, batch_size: int, say: Callable[[str], None], measured: int | None = None) -> None:
+        """Take what says it, and the steps between two measurements where steps are counted instead of epochs."""
+        self.batch_size, self.say, self.measured = batch_size, say, measured
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the clock."""
@@ -276,15 +365,22 @@ class Pace(TrainerCallback):
         elif not self.warm:
             self.begun, self.first = now, state.global_step
         self.warm = True
+        if self.measured and state.global_step % self.measured == 0:
+            self._give_figures(f"step {state.global_step}/{state.max_steps}", state)
 
     def on_epoch_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        """Give the last figures, not more often than a reader can follow."""
+        """Give the last figures."""
+        if not self.measured:
+            self._give_figures(f"epoch {state.epoch:.0f}/{args.num_train_epochs:.0f}", state)
+
+    def _give_figures(self, where: str, state: Any) -> None:
+        """Give them not more often than a reader can follow."""
         now = time.monotonic()
         if now - max(self.said, self.begun) >= self.AGAIN and state.global_step < state.max_steps:
             latest = {name: value for record in state.log_history for name, value in record.items()}
             figures = [f"loss {latest['loss']:.3f}"] if "loss" in latest else []
-            figures += [f"{n.replace('_', ' ')} {100 * v:.1f} %" for n, v in latest.items() if n.endswith("accuracy")]
-            self._tell(f"epoch {state.epoch:.0f}/{args.num_train_epochs:.0f}: {', '.join(figures)}; ", state, now)
+            figures += [f"{n.replace('_', ' ')} {100 * v:.1f} %" for n, v in latest.items() if n.endswith(self.TOLD)]
+            self._tell(f"{where}: {', '.join(figures)}; ", state, now)
 
     def _tell(self, figures: str, state: Any, now: float) -> None:
         self.said = now
@@ -333,14 +429,14 @@ def summary_writer() -> Any:
 
 
 class Bar(TrainerCallback):
-    """A progress bar on stderr: epoch, loss, learning rate, time left."""
+    """A progress bar on stderr: epoch or step, loss, learning rate, time left."""
 
-    doing = "adapting"
-
-    def __init__(self) -> None:
+    def __init__(self, doing: str) -> None:
+        """Take the word for what goes on."""
+        self.doing = doing
         console = Console(stderr=True)
         self.progress = Progress(
-            TextColumn("{task.description}  epoch {task.fields[epoch]:.0f}/{task.fields[epochs]}"),
+            TextColumn("{task.description}  {task.fields[where]}"),
             BarColumn(),
             TextColumn("loss {task.fields[loss]}  rate {task.fields[rate]}"),
             TimeRemainingColumn(),
@@ -359,19 +455,22 @@ class Bar(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the bar where the run starts."""
-        epochs = int(args.num_train_epochs)
-        self.task = self.progress.add_task(
-            self.doing, total=state.max_steps, epoch=0, epochs=epochs, loss="-", rate="-"
-        )
+        where = self._where(args, state)
+        self.task = self.progress.add_task(self.doing, total=state.max_steps, where=where, loss="-", rate="-")
         self.progress.update(self.task, completed=state.global_step)
         self.progress.start()
 
     def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Move on."""
-        self.progress.update(self.task, completed=state.global_step, epoch=state.epoch)
+        self.progress.update(self.task, completed=state.global_step, where=self._where(args, state))
 
     def on_log(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Show the last loss and learning rate."""
         logs = kwargs["logs"]
         if "loss" in logs:
             self.progress.update(self.task, loss=f"{logs['loss']:.3f}", rate=f"{logs['learning_rate']:.1e}")
+
+    def _where(self, args: TrainingArguments, state: Any) -> str:
+        if args.max_steps > 0:
+            return f"step {state.global_step}/{args.max_steps}"
+        return f"epoch {state.epoch or 0:.0f}/{int(args.num_train_epochs)}"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from tiny_models import SIZE, build_clip, clip_tokenizer
@@ -46,7 +47,18 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [f"{path.relative_to(folder)},{path.parent.name}" for path in pictures]
     (folder / "labels.csv").write_text("\n".join(["image,label", *rows]) + "\n")
     write_clip(folder / "my-clip")
+    write_pairs(folder / "my-pairs", emoji)
+    rng = np.random.default_rng(0)
+    np.savez(folder / "embeddings.npz", image=rng.normal(size=(200, 16)), text=rng.normal(size=(200, 16)))
     return folder
+
+
+def write_pairs(folder: Path, images: ImageSet) -> None:
+    """Write emoji, each beside its name."""
+    folder.mkdir()
+    for number, record in enumerate(images.records[:200]):
+        record.open().save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(images.classes[record.label] + "\n")
 
 
 def write_clip(folder: Path) -> None:

@@ -19,6 +19,7 @@ from transformers import CLIPModel
 
 import overtone.data.hub as hub
 import overtone.models.backbone as module
+import overtone.models.preparation as preparation
 from overtone.errors import UserError
 from overtone.models.backbone import Backbone, digest_of, digest_of_files, load_backbone
 from overtone.models.tower import Tower
@@ -385,7 +386,7 @@ def test_siglip_tokenizer_without_sentencepiece(
     siglip_directory: Path, edit_json: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edit_json(siglip_directory / "tokenizer_config.json", tokenizer_class="SiglipTokenizer")
-    monkeypatch.setattr(module, "is_sentencepiece_available", lambda: False)
+    monkeypatch.setattr(preparation, "is_sentencepiece_available", lambda: False)
     assert "pip install sentencepiece protobuf" in _error(siglip_directory)
 
 

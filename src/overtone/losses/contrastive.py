@@ -1,8 +1,12 @@
 """The two contrastive losses that image-text models are trained with, over the pairs of one batch.
 
-Row i of the image features and row i of the text features belong together; all other rows are negatives. Features are
-scaled to unit length here, so that they may come scaled or not. Everything is computed in float32 (float64 stays
-float64), whatever the features' precision or the autocast: bfloat16 leaves two digits of a logit of 100.
+Row i of the image features and row i of the text features belong together; all other rows are negatives. With
+`distributed`, the rows are this process's share of a batch, as many as every other's, and the negatives are those of
+all processes: each computes the loss of its own rows among all, the loss of the batch is the mean over the processes,
+and so are its gradients, as DistributedDataParallel takes it. Without, the negatives are this process's own.
+
+Features are scaled to unit length here, so that they may come scaled or not. Everything is computed in float32 (float64
+stays float64), whatever the features' precision or the autocast: bfloat16 leaves two digits of a logit of 100.
 """
 
 from typing import Any
@@ -11,8 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import cross_entropy, logsigmoid
+from torch.nn.functional import cross_entropy, logsigmoid, pad
 
+from overtone.losses.gathering import first_row, gathered
 from overtone.spectral.singular import in_single
 
 
@@ -21,6 +26,10 @@ class InfoNCE(nn.Module):
 
     The mean of -log softmax(t x_i.y)_i over the texts y and of the same over the images, t = `logit_scale`.
     """
+
+    def __init__(self, distributed: bool = False) -> None:
+        super().__init__()
+        self.distributed = distributed
 
     def forward(
         self,
@@ -32,9 +41,14 @@ class InfoNCE(nn.Module):
 
         Raises ValueError for features that are no pairs of equal width.
         """
-        logits = cosines(image_features, text_features, logit_scale)
-        labels = torch.arange(len(logits), device=logits.device)
-        return (cross_entropy(logits, labels) + cross_entropy(logits.T, labels)) / 2
+        x, y = unit_pairs(image_features, text_features)
+        labels = torch.arange(len(x), device=x.device)
+        if not self.distributed:
+            logits = cosines(x, y, logit_scale)
+            return (cross_entropy(logits, labels) + cross_entropy(logits.T, labels)) / 2
+        labels = labels + first_row(len(x))
+        of_images, of_texts = cosines(x, gathered(y), logit_scale), cosines(y, gathered(x), logit_scale)
+        return (cross_entropy(of_images, labels) + cross_entropy(of_texts, labels)) / 2
 
 
 class SigLIP(nn.Module):
@@ -43,6 +57,10 @@ class SigLIP(nn.Module):
     -1/n sum_ij log sigmoid(z_ij (t x_i.y_j + b)) with z_ii = 1 and z_ij = -1 elsewhere, t = `logit_scale` and b =
     `logit_bias`.
     """
+
+    def __init__(self, distributed: bool = False) -> None:
+        super().__init__()
+        self.distributed = distributed
 
     def forward(
         self,
@@ -56,16 +74,20 @@ class SigLIP(nn.Module):
         `logit_bias` stands against the many negatives; it is learned, from SigLIP's -10. Raises ValueError for features
         that are no pairs of equal width.
         """
-        logits = cosines(image_features, text_features, logit_scale) + logit_bias
-        z = 2 * torch.eye(len(logits), dtype=logits.dtype, device=logits.device) - 1
+        x, y = unit_pairs(image_features, text_features)
+        z = 2 * torch.eye(len(x), dtype=x.dtype, device=x.device) - 1
+        if self.distributed:
+            y = gathered(y)
+            first = first_row(len(x))
+            z = pad(z, [first, len(y) - len(x) - first], value=-1)
+        logits = cosines(x, y, logit_scale) + logit_bias
         return -logsigmoid(z * logits).sum(1).mean()
 
 
 def cosines(
-    image_features: Float[Tensor, "batch width"], text_features: Float[Tensor, "batch width"], scale: float | Tensor
-) -> Float[Tensor, "batch batch"]:
-    """Return the scaled cosine of every image with every text."""
-    x, y = unit_pairs(image_features, text_features)
+    x: Float[Tensor, "batch width"], y: Float[Tensor, "others width"], scale: float | Tensor
+) -> Float[Tensor, "batch others"]:
+    """Return the scaled inner product of every row of `x`, of unit length, with every row of `y`."""
     with torch.autocast(x.device.type, enabled=False):
         return scale * x @ y.T
 

@@ -68,7 +68,8 @@ class SDE(nn.Module):
 
     With `distributed`, the features are this process's share of a batch: second moments and spectral terms are those of
     the whole batch, gradients being averaged over processes as DistributedDataParallel does; only one width x width
-    matrix a modality and a few vectors travel. Leave it off if the features were gathered already.
+    matrix a modality and a few vectors travel. A base that is `distributed` too takes its negatives from all processes:
+    then the gradient is that of one process with the whole batch. Leave it off if the features were gathered already.
     """
 
     step: Tensor

@@ -1,19 +1,29 @@
 """Whole networks, native to transformers, and the towers that FARL sees in them."""
 
 from overtone.models.backbone import Backbone, load_backbone
+from overtone.models.coordinate import CoordinateConfig, CoordinateNetwork
 from overtone.models.drop_in import Swapped, swap
 from overtone.models.dual_encoder import DualEncoder, DualEncoderConfig
+from overtone.models.perceiver import ImagePerceiverConfig, PerceiverForDenseOutput, PerceiverForImageClassification
+from overtone.models.perceiver_conversion import convert_perceiver_classifier, convert_perceiver_flow
 from overtone.models.shfin import ShfinConfig, ShfinForImageClassification
 from overtone.models.tower import Tower
 
 __all__ = [
     "Backbone",
+    "CoordinateConfig",
+    "CoordinateNetwork",
     "DualEncoder",
     "DualEncoderConfig",
+    "ImagePerceiverConfig",
+    "PerceiverForDenseOutput",
+    "PerceiverForImageClassification",
     "ShfinConfig",
     "ShfinForImageClassification",
     "Swapped",
     "Tower",
+    "convert_perceiver_classifier",
+    "convert_perceiver_flow",
     "load_backbone",
     "swap",
 ]

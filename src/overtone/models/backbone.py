@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ from jaxtyping import Float, Int
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel, SiglipModel
-from transformers.utils import is_protobuf_available, is_sentencepiece_available
+from transformers import CLIPModel, SiglipModel
 
 from overtone.data.hub import hub_answers
 from overtone.errors import UserError, did_you_mean
 from overtone.models.clip import ClipImageTower, ClipTextTower
+from overtone.models.preparation import Preparation, read_preparation
 from overtone.models.siglip import SiglipImageTower, SiglipTextTower
 from overtone.models.tower import Tower
 
@@ -32,6 +31,7 @@ FAMILIES: dict[str, tuple[Any, Callable[[Any], Tower], Callable[[Any], Tower]]] 
     "clip": (CLIPModel, ClipImageTower, ClipTextTower),
     "siglip": (SiglipModel, SiglipImageTower, SiglipTextTower),
 }
+PRETRAINING, PRETRAINED = "pretraining.json", "model"  # what a run of `pretrain` leaves last, and its model
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@.+)?")  # owner/name, or owner/name@revision
 HUB_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]  # no pickles, no other frameworks' weights
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
@@ -74,6 +74,25 @@ class Backbone:
                 for name, tensor in tower.state_dict().items()
             )
 
+    @classmethod
+    def of(
+        cls, name: str, image: Tower, text: Tower, preparation: Preparation, log_scale: Tensor, digest: str
+    ) -> "Backbone":
+        """Return two towers with what stands before them and the logarithm of their temperature's inverse."""
+        return cls(
+            name=name,
+            image=image,
+            text=text,
+            tokenize=preparation.tokenize,
+            pixels=preparation.pixels,
+            size=preparation.size,
+            mean=preparation.mean,
+            std=preparation.std,
+            logit_scale=log_scale.exp().item(),
+            preprocessing=preparation.words(),
+            digest=digest,
+        )
+
     def normalize(self, pixels: Float[Tensor, "*batch 3 h w"]) -> Float[Tensor, "*batch 3 h w"]:
         """Return pixels in [0, 1] as the image tower wants them."""
         mean, std = (pixels.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
@@ -98,11 +117,11 @@ def load_backbone(name: str, device: torch.device | str = "cpu", dtype: torch.dt
     """
     if name == EMBEDDED:
         return _embedded(None, name).to(device, dtype)
-    directory = _find(name)
-    model_type = _read_config(directory, name).get("model_type")
+    directory = find_model(name)
+    model_type = read_config(directory, name).get("model_type")
     if model_type not in [*FAMILIES, EMBEDDED_TYPE]:
         raise UserError(_unknown_type(name, model_type))
-    _check_files(directory, name)
+    check_files(directory, name)
     if model_type == EMBEDDED_TYPE:
         return _embedded(directory, name).to(device, dtype)
     return _read_family(directory, name, str(model_type), dtype).to(device)
@@ -151,11 +170,14 @@ def _embedded(directory: Path | None, name: str) -> Backbone:
 # Where a name leads
 
 
-def _find(name: str) -> Path:
-    """Return the directory that a name stands for, after downloading it where it is a hub id."""
+def find_model(name: str) -> Path:
+    """Return the directory that a name stands for, after downloading it where it is a hub id.
+
+    The folder of a finished run of `pretrain` stands for the model in it.
+    """
     home = os.path.expanduser(name)  # noqa: PTH111 - unlike Path's, os.path's questions raise on no name at all
     if os.path.isdir(home):  # noqa: PTH112
-        return Path(home)
+        return Path(home) / PRETRAINED if (Path(home) / PRETRAINING).is_file() else Path(home)
     if HUB_ID.fullmatch(name) and not name.startswith("."):
         return _download(name)
     if os.path.isfile(home):  # noqa: PTH113
@@ -199,7 +221,8 @@ def _download(name: str) -> Path:
 # What a directory holds
 
 
-def _read_config(directory: Path, name: str) -> dict[str, Any]:
+def read_config(directory: Path, name: str) -> dict[str, Any]:
+    """Return what a directory's config.json holds; UserError where there is none, or no object in it."""
     path = directory / "config.json"
     if not path.is_file():
         raise UserError(
@@ -230,35 +253,16 @@ def _unknown_type(name: str, model_type: object) -> str:
 
 def _read_family(directory: Path, name: str, model_type: str, dtype: torch.dtype) -> Backbone:
     model_class, image_tower, text_tower = FAMILIES[model_type]
-    tokenize = _read_tokenizer(directory, name, model_type)
-    processor = _read_processor(directory, name)
-    model = _read_model(model_class, directory, name, dtype)
-    size = model.config.vision_config.image_size
-    pixels = partial(_pixels, processor)
-    shape = tuple(pixels(Image.new("RGB", (2 * size, size))).shape)
-    if shape != (3, size, size):
-        raise UserError(
-            f"model {name!r}: its preprocessor makes pictures of {shape[-1]} x {shape[-2]} and its image encoder takes "
-            f"{size} x {size}. Correct size and crop_size in preprocessor_config.json."
-        )
-    normalizes = processor.do_normalize
-    return Backbone(
-        name=name,
-        image=image_tower(model),
-        text=text_tower(model),
-        tokenize=partial(tokenize, length=model.config.text_config.max_position_embeddings),
-        pixels=pixels,
-        size=size,
-        mean=tuple(processor.image_mean) if normalizes else (0.0, 0.0, 0.0),
-        std=tuple(processor.image_std) if normalizes else (1.0, 1.0, 1.0),
-        logit_scale=model.logit_scale.exp().item(),
-        preprocessing=json.loads(processor.to_json_string()),
-        digest=digest_of_files(weight_files(directory)),
-    )
+    config = model_class.config_class.from_pretrained(directory)
+    length, size = config.text_config.max_position_embeddings, config.vision_config.image_size
+    preparation = read_preparation(directory, name, model_type, length, size)
+    model = read_model(model_class, directory, name, dtype)
+    digest = digest_of_files(weight_files(directory))
+    return Backbone.of(name, image_tower(model), text_tower(model), preparation, model.logit_scale, digest)
 
 
-def _check_files(directory: Path, name: str) -> None:
-    """Refuse a directory without safetensors or tokenizer, before anything is read from it."""
+def check_files(directory: Path, name: str, tokenizer: bool = True) -> None:
+    """Refuse a directory without safetensors or `tokenizer`, before anything is read from it."""
     files = weight_files(directory)
     missing = [path.name for path in files if not path.is_file()]
     if missing:
@@ -270,18 +274,18 @@ def _check_files(directory: Path, name: str) -> None:
             "its pull request N can be named as owner/name@refs/pr/N."
         )
     # transformers would go on with an empty vocabulary
-    if not any((directory / file).is_file() for file in TOKENIZER_FILES):
+    if tokenizer and not any((directory / file).is_file() for file in TOKENIZER_FILES):
         raise UserError(
             f"model {name!r}: the tokenizer is missing, none of {', '.join(TOKENIZER_FILES)} is there. "
             "Save it into the same directory with tokenizer.save_pretrained."
         )
 
 
-def _read_model(model_class: Any, directory: Path, name: str, dtype: torch.dtype) -> Any:
+def read_model(model_class: Any, directory: Path, name: str, dtype: torch.dtype, **options: Any) -> Any:
+    """Read a model of transformers whole, with options of its class; UserError where tensors are missing or misfit."""
+    options |= {"local_files_only": True, "use_safetensors": True, "dtype": dtype, "output_loading_info": True}
     try:
-        model, found = model_class.from_pretrained(
-            directory, local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
-        )
+        model, found = model_class.from_pretrained(directory, **options)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"model {name!r}: the weights cannot be read ({error}). Copy the model again.") from error
     if found["missing_keys"]:  # transformers would go on with random numbers in their place
@@ -291,49 +295,3 @@ def _read_model(model_class: Any, directory: Path, name: str, dtype: torch.dtype
             "Copy the model again."
         )
     return model
-
-
-def _read_tokenizer(directory: Path, name: str, model_type: str) -> Callable[..., Tensor]:
-    _check_sentencepiece(directory, name)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # tokenizers raises bare Exceptions
-        raise UserError(f"model {name!r}: the tokenizer cannot be read ({error}). Save it again.") from error
-    return partial(_tokenize_siglip if model_type == "siglip" else _tokenize_clip, tokenizer)
-
-
-def _check_sentencepiece(directory: Path, name: str) -> None:
-    """Refuse where transformers would quietly swap SigLIP's tokenizer for one that keeps case and punctuation."""
-    path = directory / "tokenizer_config.json"
-    declared = json.loads(path.read_text(encoding="utf-8")).get("tokenizer_class") if path.is_file() else None
-    if declared == "SiglipTokenizer" and not (is_sentencepiece_available() and is_protobuf_available()):
-        raise UserError(f"model {name!r}: its tokenizer needs two more packages: pip install sentencepiece protobuf")
-
-
-def _tokenize_clip(tokenizer: Any, texts: Sequence[str], length: int) -> Int[Tensor, "batch length"]:
-    """Cut at the longest text: exact under CLIP's causal mask, and most texts are short."""
-    return tokenizer(list(texts), padding=True, truncation=True, max_length=length, return_tensors="pt").input_ids
-
-
-def _tokenize_siglip(tokenizer: Any, texts: Sequence[str], length: int) -> Int[Tensor, "batch length"]:
-    """Pad to the full length, as SigLIP was trained, and lower the case, which SigLIP 2's tokenizer leaves to us."""
-    lowered = [text.lower() for text in texts]
-    return tokenizer(lowered, padding="max_length", truncation=True, max_length=length, return_tensors="pt").input_ids
-
-
-def _read_processor(directory: Path, name: str) -> Any:
-    if not any((directory / file).is_file() for file in ("preprocessor_config.json", "processor_config.json")):
-        raise UserError(
-            f"model {name!r}: preprocessor_config.json is missing. "
-            "Save it into the same directory with image_processor.save_pretrained."
-        )
-    try:
-        return AutoImageProcessor.from_pretrained(
-            directory, backend="pil", local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:
-        raise UserError(f"model {name!r}: preprocessor_config.json cannot be read ({error}). Save it again.") from error
-
-
-def _pixels(processor: Any, image: Image.Image) -> Float[Tensor, "3 size size"]:
-    return processor(image.convert("RGB"), do_normalize=False, return_tensors="pt").pixel_values[0]

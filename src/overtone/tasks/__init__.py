@@ -6,7 +6,10 @@ Heavy rooms load when a verb runs.
 from overtone.tasks.adapt import AdaptConfig, AdaptResult, adapt
 from overtone.tasks.bench import BenchConfig, bench
 from overtone.tasks.evaluate import EvaluateConfig, evaluate
+from overtone.tasks.fit import FitConfig, FitResult, fit
+from overtone.tasks.inspect import InspectConfig, InspectResult, inspect
 from overtone.tasks.predict import PredictConfig, Prediction, predict
+from overtone.tasks.pretrain import PretrainConfig, PretrainResult, pretrain
 from overtone.tasks.train import TrainConfig, TrainResult, train
 
 __all__ = [
@@ -14,13 +17,22 @@ __all__ = [
     "AdaptResult",
     "BenchConfig",
     "EvaluateConfig",
+    "FitConfig",
+    "FitResult",
+    "InspectConfig",
+    "InspectResult",
     "PredictConfig",
     "Prediction",
+    "PretrainConfig",
+    "PretrainResult",
     "TrainConfig",
     "TrainResult",
     "adapt",
     "bench",
     "evaluate",
+    "fit",
+    "inspect",
     "predict",
+    "pretrain",
     "train",
 ]
