@@ -279,3 +279,15 @@ def test_settings_out_of_range_are_refused(setting, found):
 def test_what_is_no_pair_is_refused(x, y):
     with pytest.raises((ValueError, TypeCheckError), match=r"image_features and text_features|text_features"):
         SDE()(torch.ones(x), torch.ones(y), 10.0)
+
+
+def test_leaving_an_old_basis_is_not_rewarded():
+    """Between two refreshes the subspaces' deviation stays in [0, 1], however long one learns to lower it alone."""
+    x, y = (drawn(64, 16, i).requires_grad_() for i in (1, 2))
+    loss = SDE(config=SDEConfig(refresh=1000, hellinger=0.0))
+    optimizer = torch.optim.Adam([x, y], lr=0.05)
+    for _ in range(100):
+        optimizer.zero_grad()
+        (loss(x, y, 1.0) - loss.base(x, y, 1.0)).backward()
+        optimizer.step()
+        assert 0 <= loss.terms["subspace"] <= 1

@@ -27,6 +27,7 @@ class Enhancement(nn.Module):
     slope: Tensor  # (g - 1) / alpha along them, but for the e_i of the strong ones
     strong: Tensor  # which of them are
     noise_slope: Tensor  # (g - 1) / alpha everywhere else
+    leading: Tensor  # share of the energy in the directions that are compared with the other modality's
 
     def __init__(self, decay: float, parts: tuple[str, ...]) -> None:
         super().__init__()
@@ -36,6 +37,7 @@ class Enhancement(nn.Module):
         self.register_buffer("slope", torch.zeros(0))
         self.register_buffer("strong", torch.zeros(0, dtype=torch.bool))
         self.register_buffer("noise_slope", torch.zeros(()))
+        self.register_buffer("leading", torch.ones(()))
         self.register_load_state_dict_pre_hook(take_shapes)
 
     @torch.no_grad()
@@ -49,6 +51,7 @@ class Enhancement(nn.Module):
         energies = r.square() / r.square().sum().clamp_min(tiny)
         self.noise_slope = -(energies * signal).sum() * ("noise" in self.parts)
         slope = torch.where(strong, r * ("strong" in self.parts), (r - 1) * ("weak" in self.parts))
+        self.leading = energies[: subspace_size(len(values))].sum()
         kept = kept_directions(int(signal.sum()), len(values))
         self.V, self.strong = V[:, :kept].contiguous(), strong[:kept]
         self.slope = torch.where(signal, slope, self.noise_slope)[:kept]

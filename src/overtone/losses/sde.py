@@ -110,7 +110,8 @@ class SDE(nn.Module):
             e = self._perturbation(step, x)
             enhanced = self.image(x, in_x, alpha, e[0]), self.text(y, in_y, alpha, e[1])
             base = self.base(*enhanced, logit_scale, **base_arguments)
-            of_x, of_y = self._energies(x, in_x, x_in_text), self._energies(y, in_y, y_in_image)
+            of_x = self._energies(self.image, x, in_x, x_in_text)
+            of_y = self._energies(self.text, y, in_y, y_in_image)
             hellinger = hellinger_squared(of_x.singular_values(), of_y.singular_values())
             subspace = 1 - (of_x.ratio() + of_y.ratio()) / 2
             spectral = self.config.hellinger * hellinger + self.config.subspace * subspace
@@ -155,13 +156,17 @@ class SDE(nn.Module):
         return (2 * torch.rand(2, x.shape[1], generator=generator) - 1).to(x)
 
     def _energies(
-        self, F: Float[Tensor, "batch width"], own: Float[Tensor, "batch kept"], other: Float[Tensor, "batch k"]
+        self,
+        modality: Enhancement,
+        F: Float[Tensor, "batch width"],
+        own: Float[Tensor, "batch kept"],
+        other: Float[Tensor, "batch k"],
     ) -> "Energies":
         whole = F.detach().norm().square()  # of rows of unit length: a constant
         energies = torch.cat([own.square().sum(0), whole[None], other.square().sum()[None]])
         if self.distributed:
             energies = sum_over_processes(energies)
-        return Energies(energies[:-2], energies[-2], energies[-1], F.shape[1], other.shape[1])
+        return Energies(energies[:-2], energies[-2], energies[-1], modality.leading.to(energies), F.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,8 +176,8 @@ class Energies:
     kept: Float[Tensor, " kept"]
     whole: Float[Tensor, ""]
     crossed: Float[Tensor, ""]
+    leading: Float[Tensor, ""]  # share of the running energy in the first k directions
     width: int
-    k: int
 
     def singular_values(self) -> Float[Tensor, " width"]:
         """Return |F v_i| along the kept directions, then the root mean square of the rest for each of them (ours).
@@ -185,11 +190,13 @@ class Energies:
         return safe_root(torch.cat([self.kept, level.expand(rest)]))
 
     def ratio(self) -> Float[Tensor, ""]:
-        """Return the energy in the other modality's first k directions over that in its own (ours).
+        """Return the energy in the other modality's first k directions over that in its own (ours), at most 1.
 
-        It is 1 where the subspaces are one, and less elsewhere, if the basis is the features' own.
+        It is 1 where the subspaces are one. The own energy is the running one: features that leave a basis some steps
+        old would lower the batch's, and be rewarded without end.
         """
-        return self.crossed / self.kept[: self.k].sum().clamp_min(torch.finfo(self.kept.dtype).eps)
+        own = (self.leading * self.whole).clamp_min(torch.finfo(self.kept.dtype).eps)
+        return (self.crossed / own).clamp_max(1)
 
 
 def _falling(first: float, last: float, progress: float) -> float:
