@@ -1,5 +1,6 @@
 """Whole networks, native to transformers, and the towers that FARL sees in them."""
 
+from overtone.models.assembly import Assembly, Side, assemble, read_side
 from overtone.models.backbone import Backbone, load_backbone
 from overtone.models.coordinate import CoordinateConfig, CoordinateNetwork
 from overtone.models.drop_in import Swapped, swap
@@ -10,6 +11,7 @@ from overtone.models.shfin import ShfinConfig, ShfinForImageClassification
 from overtone.models.tower import Tower
 
 __all__ = [
+    "Assembly",
     "Backbone",
     "CoordinateConfig",
     "CoordinateNetwork",
@@ -20,10 +22,13 @@ __all__ = [
     "PerceiverForImageClassification",
     "ShfinConfig",
     "ShfinForImageClassification",
+    "Side",
     "Swapped",
     "Tower",
+    "assemble",
     "convert_perceiver_classifier",
     "convert_perceiver_flow",
     "load_backbone",
+    "read_side",
     "swap",
 ]

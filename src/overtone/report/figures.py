@@ -191,7 +191,7 @@ def _thinned(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def as_percent(share: float, _position: int) -> str:
     """Return a share as percent, for a tick of an axis."""
-    return f"{100 * share:.0f}\u00a0%"
+    return f"{100 * share:.3g}\u00a0%"
 
 
 def _short(name: str, most: int = 44) -> str:
