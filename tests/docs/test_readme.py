@@ -69,6 +69,7 @@ def write_clip(folder: Path) -> None:
     CLIPImageProcessorPil(size={"shortest_edge": SIZE}, crop_size=crop).save_pretrained(folder)
 
 
+@pytest.mark.timeout(900)  # a dozen commands, each of which has 200 seconds
 def test_every_shell_example_runs_and_says_something_sensible(desk: Path) -> None:
     lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("overtone ")]
     assert len(lines) >= 8
