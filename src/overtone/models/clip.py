@@ -6,16 +6,14 @@ from torch import Tensor
 from transformers import CLIPModel
 from transformers.masking_utils import create_causal_mask
 
-from overtone.models.tower import Tower
+from overtone.models.tower import ClassTokenTower, Tower
 
 # Before transformers' PR #24773 CLIP's configs carried this id, which is wrong: the true EOT is the highest id.
 LEGACY_EOS = 2
 
 
-class ClipImageTower(Tower):
+class ClipImageTower(ClassTokenTower):
     """CLIP's vision transformer; the class token is the embedding."""
-
-    leading = 1
 
     def __init__(self, model: CLIPModel) -> None:
         super().__init__()
@@ -40,17 +38,6 @@ class ClipImageTower(Tower):
         for layer in self.layers[start:stop]:
             tokens = layer(tokens, None)
         return tokens
-
-    def pool(
-        self, tokens: Float[Tensor, "batch length width"], mask: Bool[Tensor, "batch length"] | None
-    ) -> Float[Tensor, "batch features"]:
-        """Project the class token."""
-        return self.projection(self.norm(tokens[:, 0]))
-
-    @property
-    def projection_weight(self) -> Float[Tensor, "features width"]:
-        """CLIP's visual projection."""
-        return self.projection.weight
 
 
 class ClipTextTower(Tower):

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from transformers.masking_utils import create_bidirectional_mask
 
 from overtone.models.shfin import Cells, ShfinConfig, ShfinModel
-from overtone.models.tower import Tower
+from overtone.models.tower import ClassTokenTower, Tower
 from overtone.nn import AttentionBlock, FourierFeatures, grid
 
 if TYPE_CHECKING:
@@ -67,10 +67,8 @@ def make_stem(config: "DualEncoderConfig") -> nn.Module:
     )
 
 
-class ImageEncoder(Tower):
+class ImageEncoder(ClassTokenTower):
     """Convolutions or SHFIN stages down to patches, Fourier position features, then attention over the patches."""
-
-    leading = 1
 
     def __init__(self, config: "DualEncoderConfig") -> None:
         super().__init__()
@@ -89,29 +87,6 @@ class ImageEncoder(Tower):
         where = self.position_map(self.positions(grid(*patches.shape[-2:]).to(self.positions.frequencies)))
         tokens = patches.flatten(2).transpose(1, 2) + where
         return torch.cat([self.cls + tokens.mean(dim=1, keepdim=True), tokens], dim=1), None
-
-    def blocks(
-        self,
-        tokens: Float[Tensor, "batch length width"],
-        mask: Bool[Tensor, "batch length"] | None,
-        start: int = 0,
-        stop: int | None = None,
-    ) -> Float[Tensor, "batch length width"]:
-        """Run the attention blocks start..stop-1."""
-        for layer in self.layers[start:stop]:
-            tokens = layer(tokens)
-        return tokens
-
-    def pool(
-        self, tokens: Float[Tensor, "batch length width"], mask: Bool[Tensor, "batch length"] | None
-    ) -> Float[Tensor, "batch features"]:
-        """Project the class token."""
-        return self.projection(self.norm(tokens[:, 0]))
-
-    @property
-    def projection_weight(self) -> Float[Tensor, "features width"]:
-        """The map from the normed class token to the embedding."""
-        return self.projection.weight
 
 
 class TextEncoder(Tower):

@@ -58,3 +58,37 @@ class Tower(nn.Module, ABC):
         """Return the unnormalised embedding of each input."""
         tokens, mask = self.embed(inputs)
         return self.pool(self.blocks(tokens, mask), mask)
+
+
+class ClassTokenTower(Tower):
+    """A vision transformer whose class token, normed and projected, is the embedding.
+
+    A constructor sets `layers`, which take tokens alone, `norm` and `projection`.
+    """
+
+    leading = 1
+    layers: nn.ModuleList
+    projection: nn.Linear
+
+    def blocks(
+        self,
+        tokens: Float[Tensor, "batch length width"],
+        mask: Bool[Tensor, "batch length"] | None,
+        start: int = 0,
+        stop: int | None = None,
+    ) -> Float[Tensor, "batch length width"]:
+        """Run the layers start..stop-1; every token sees every other."""
+        for layer in self.layers[start:stop]:
+            tokens = layer(tokens)
+        return tokens
+
+    def pool(
+        self, tokens: Float[Tensor, "batch length width"], mask: Bool[Tensor, "batch length"] | None
+    ) -> Float[Tensor, "batch features"]:
+        """Project the class token."""
+        return self.projection(self.norm(tokens[:, 0]))
+
+    @property
+    def projection_weight(self) -> Float[Tensor, "features width"]:
+        """The map from the normed class token to the embedding."""
+        return self.projection.weight

@@ -24,7 +24,7 @@ from transformers import (
 from overtone.models.clip import ClipImageTower, ClipTextTower
 from overtone.models.encoders import TextEncoder
 from overtone.models.siglip import SiglipImageTower, SiglipTextTower
-from overtone.models.tower import Tower
+from overtone.models.tower import ClassTokenTower, Tower
 
 
 def clip_vision(model: CLIPVisionModel, features: int) -> Tower:
@@ -68,12 +68,8 @@ class SiglipVision(SiglipImageTower):
         return super().projection_weight if self.projection is None else self.projection.weight
 
 
-class VisionTransformer(Tower):
+class VisionTransformer(ClassTokenTower):
     """A ViT or DINOv2: patches behind a class token, which is normed and projected."""
-
-    leading = 1
-
-    layers: nn.ModuleList
 
     def __init__(self, model: Any, features: int) -> None:
         super().__init__()
@@ -85,29 +81,6 @@ class VisionTransformer(Tower):
     def embed(self, inputs: Float[Tensor, "batch 3 size size"]) -> tuple[Float[Tensor, "batch length width"], None]:
         """Return the class token and the patches, with positions."""
         return self.embeddings(inputs), None
-
-    def blocks(
-        self,
-        tokens: Float[Tensor, "batch length width"],
-        mask: Bool[Tensor, "batch length"] | None,
-        start: int = 0,
-        stop: int | None = None,
-    ) -> Float[Tensor, "batch length width"]:
-        """Run the layers start..stop-1; every token sees every other."""
-        for layer in self.layers[start:stop]:
-            tokens = layer(tokens)
-        return tokens
-
-    def pool(
-        self, tokens: Float[Tensor, "batch length width"], mask: Bool[Tensor, "batch length"] | None
-    ) -> Float[Tensor, "batch features"]:
-        """Project the class token."""
-        return self.projection(self.norm(tokens[:, 0]))
-
-    @property
-    def projection_weight(self) -> Float[Tensor, "features width"]:
-        """The map from the normed class token to the embedding."""
-        return self.projection.weight
 
 
 @dataclass(frozen=True)

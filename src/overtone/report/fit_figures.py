@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from .figures import ADAPTED, FOURTH, INK, MUTED, SETTINGS, THIRD, WIDTH, ZERO_SHOT, svg
+from overtone.report.figures import ADAPTED, FOURTH, INK, MUTED, SETTINGS, THIRD, WIDTH, ZERO_SHOT, svg
+
 from .fit import BandwidthCurve, EncodingRow, Learning, Spectra, Trace
 
 HEIGHT = 280  # pixels

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -12,12 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from overtone import __version__
 from overtone.errors import UserError
-from overtone.files import write_atomically
-from overtone.tasks.folders import writable
 from overtone.tasks.options import require_at_least, require_seed
-from overtone.tasks.runs import run_folder
+from overtone.tasks.runs import in_one_go
 
 if TYPE_CHECKING:
     from overtone.models.coordinate import CoordinateNetwork, EncodingName
@@ -27,7 +23,6 @@ if TYPE_CHECKING:
     from overtone.tasks.fit_samples import Samples
     from overtone.tasks.fit_training import Learned, Watch
 
-SETTINGS = "settings.json"
 STEPS = 2000
 COMPARED_STEPS = 500  # of each encoding
 HIGHEST = 0.25  # cycles a sample, of positional frequencies: half of the Nyquist limit, about the published choice
@@ -111,11 +106,7 @@ def fit(config: FitConfig) -> FitResult:
     config = dataclasses.replace(config, device=pick_device(config.device))
     signal = read_signal(config.signal, config.dims, config.mask)
     sizes = rendered_sizes(signal, config.scale)
-    folder = _new_folder(config)
-    with writable(folder):
-        settings = {"overtone": __version__} | dataclasses.asdict(config)
-        settings["signal"] = str(Path(config.signal).resolve())
-        write_atomically(folder / SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+    with in_one_go(config, config.signal, {"signal": str(Path(config.signal).resolve())}) as folder:
         if config.encoding == "compare":
             report = report_comparison(config, compare(config, in_halves(signal, config.seed)))
             write_comparison(report, folder)
@@ -194,10 +185,3 @@ def _shown(encoding: str, steps: int) -> "Iterator[Watch]":
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(f"fitting ({encoding})", total=steps, psnr="")
         yield lambda step, psnr: progress.update(bar, completed=step, psnr=f"PSNR {psnr:.1f} dB")
-
-
-def _new_folder(config: FitConfig) -> Path:
-    folder = run_folder(config.signal, config.out, False)
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"--out {str(folder)!r} is not empty. Name a new folder with --out.")
-    return folder

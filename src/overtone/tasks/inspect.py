@@ -1,19 +1,16 @@
 """`overtone inspect`: look into embeddings, saved ones or those that a model makes of a data set."""
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from overtone import __version__
 from overtone.errors import UserError
-from overtone.files import write_atomically
-from overtone.tasks.folders import resolved_data, writable
+from overtone.tasks.folders import resolved_data
 from overtone.tasks.options import as_option, require_seed
-from overtone.tasks.runs import run_folder
+from overtone.tasks.runs import in_one_go
 
 if TYPE_CHECKING:
     from overtone.data.embeddings import Matrix
@@ -21,7 +18,6 @@ if TYPE_CHECKING:
     from overtone.report.inspect_results import InspectReport
     from overtone.tasks.inspect_measure import Measured
 
-SETTINGS = "settings.json"
 COPIES = "Rows that are copies of others count once in a modality's own figures, and are one row in retrieval."
 ONLY_WITH_MODEL = ("captions", "image_column", "text_column")
 
@@ -84,12 +80,11 @@ def inspect(config: InspectConfig) -> InspectResult:
 
     if config.model is not None:
         config = dataclasses.replace(config, device=pick_device(config.device))
-        folder = _new_folder(config, config.data)
+        named_after = config.data
     else:
         image, text = load_embeddings(config.data, config.text)
-        folder = _new_folder(config, str(split_name(config.data)[0]))
-    with writable(folder):
-        write_atomically(folder / SETTINGS, _settings(config))
+        named_after = str(split_name(config.data)[0])
+    with in_one_go(config, named_after, {"data": resolved_data(config.data)}) as folder:
         choices, skipped = [Choice("seed", str(config.seed), "every draw follows from it")], []
         if config.model is not None:
             from overtone.tasks.inspect_embed import embed
@@ -163,18 +158,6 @@ def _notes(found: "Measured", hollow: bool) -> list[str]:
     if hollow:
         notes.append("What the noise directions are worth was not tried: there is nothing to find among equal rows.")
     return notes
-
-
-def _new_folder(config: InspectConfig, data: str) -> Path:
-    folder = run_folder(data, config.out, False)
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"--out {str(folder)!r} is not empty. Name a new folder with --out.")
-    return folder
-
-
-def _settings(config: InspectConfig) -> str:
-    settings = dataclasses.asdict(config) | {"data": resolved_data(config.data)}
-    return json.dumps({"overtone": __version__} | settings, indent=2, ensure_ascii=False) + "\n"
 
 
 def _title(config: InspectConfig, image: "Matrix", text: "Matrix | None") -> str:

@@ -26,6 +26,7 @@ FINISHED = {
     "pretrain": "pretraining.json",
 }  # by verb, the file that it writes last
 CHECKPOINTS = "checkpoints"
+IN_ONE_GO = "settings.json"  # of a run that is not gone on with: not SETTINGS, by which an interrupted one is known
 FREE = ("out", "resume", "tensorboard")  # settings that may differ on resuming
 
 
@@ -54,6 +55,22 @@ def begun(config: Any, resolved: dict[str, Any]) -> Iterator[Path]:
         write_atomically(folder / SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
         yield folder
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def in_one_go(config: Any, data: str, resolved: dict[str, Any]) -> Iterator[Path]:
+    """Yield the new folder of a run that is not gone on with, named after `data` unless by `config.out`.
+
+    Its settings are those of `config`, and over them `resolved`. Where the work fails, what was written is taken away.
+    Raises UserError for a folder that is not empty or may not be written into.
+    """
+    folder = run_folder(data, config.out, False)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"--out {str(folder)!r} is not empty. Name a new folder with --out.")
+    settings = {"overtone": __version__} | dataclasses.asdict(config) | resolved
+    with writable(folder):
+        write_atomically(folder / IN_ONE_GO, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+        yield folder
 
 
 def finished_by(folder: str | Path) -> str | None:
