@@ -20,19 +20,19 @@ from overtone.tasks.train import TrainConfig, train
 
 TABLES: dict[str, dict[str, dict[str, Any]]] = {
     "mixers": {
-        "SHFIN": {},
-        "SHFIN, fast": {"deep": (1, 1, 0)},
+        "SHFIN, fast (the recipe's)": {},
+        "SHFIN": {"deep": (0, 0, 0)},
         "attention": {"mixer": "attention"},
         "convolution 7 x 7": {"mixer": "conv"},
         "GFNet": {"mixer": "gfnet"},
         "AFNO": {"mixer": "afno"},
         "FNet": {"mixer": "fnet"},
     },
-    "kept": {f"K = {k}": {"kept": tuple(min(k, bins) for bins in (100, 25, 10))} for k in (4, 8, 16, 32)},
+    "kept": {f"K = {k}": {"kept": tuple(min(k, bins) for bins in (25, 25, 10))} for k in (4, 8, 16, 25)},
     "rank": {f"r = {r}": {"rank": r} for r in (1, 2, 4, 8)},
     "patch": {
-        "patches of 14, 7, 4": {},
-        "patches of 7, 7, 4": {"patches": (7, 7, 4)},
+        "patches of 14, 7, 4": {"patches": (14, 7, 4)},
+        "patches of 7, 7, 4": {},
         "patches of 4, 4, 4": {"patches": (4, 4, 4), "kept": (8, 8, 8)},
     },
 }
@@ -41,8 +41,8 @@ TABLES: dict[str, dict[str, dict[str, Any]]] = {
 def network(changes: dict[str, Any], seed: int) -> ShfinForImageClassification:
     """Return the recipe's network with some of its settings changed."""
     torch.manual_seed(seed)
-    sizes = {"image_size": 28, "num_channels": 1, "num_labels": 10} | PRESETS["fashion-mnist"].network
-    return ShfinForImageClassification(ShfinConfig(**sizes | changes))
+    config = PRESETS["fashion-mnist"].network(10).to_dict() | changes
+    return ShfinForImageClassification(ShfinConfig(**config))
 
 
 def main() -> None:

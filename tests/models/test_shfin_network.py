@@ -144,6 +144,26 @@ def test_cells_are_a_strided_convolution() -> None:
     torch.testing.assert_close(cells(x), expected.permute(0, 2, 3, 1))
 
 
+@pytest.mark.parametrize(("stem", "size"), [(1, (9, 6)), (2, (17, 13)), (4, (17, 13)), (8, (33, 30))])
+def test_overlapping_cells_make_maps_of_the_same_size_and_see_beyond_their_cells(stem: int, size) -> None:
+    sizes = {"stem": stem, "patches": (2, 2), "kept": (2, 2), "image_size": 64}
+    linear, overlapping = little(**sizes), little(**sizes, cells="overlapping")
+    x = torch.randn(2, 3, *size)
+    assert overlapping.shfin(x).shape == linear.shfin(x).shape
+    one = overlapping.shfin.stem(x[:1].permute(0, 2, 3, 1))
+    torch.testing.assert_close(overlapping.shfin.stem(x.permute(0, 2, 3, 1))[:1], one)  # a picture is itself in a batch
+    nudged = x[:1].clone()
+    nudged[..., stem - 1, stem - 1] += 1  # the last pixel of the first cell: the second sees it where cells overlap
+    change = overlapping.shfin.stem(nudged.permute(0, 2, 3, 1)) - one
+    assert change[0, 1, 1].abs().max() > 0
+
+
+def test_an_overlapping_network_comes_back_as_it_was(tmp_path: Path) -> None:
+    model, x = little(cells="overlapping"), torch.randn(2, 3, 16, 16)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(AutoModelForImageClassification.from_pretrained(tmp_path).eval()(x).logits, model(x).logits)
+
+
 def test_progress_sets_the_same_noise_whenever_it_is_the_same() -> None:
     first, second = little(), little()
     for model in (first, second):
@@ -183,6 +203,8 @@ def test_scores_and_gates_are_not_to_decay() -> None:
         ({"depths": (1,)}, "each stage needs one of each"),
         ({"deep": (1,)}, "each stage needs one of each"),
         ({"mixer": "fft"}, "mixer must be one of shfin"),
+        ({"cells": "round"}, "cells must be linear or overlapping, got 'round'"),
+        ({"cells": "overlapping", "stem": 3}, "stem must be 1, 2, 4 or 8 with overlapping cells, got 3"),
         ({"budget": 0}, "budget must be above 0 and at most 1, got 0"),
         ({"budget": 1.5}, "budget must be above 0 and at most 1, got 1.5"),
         ({"kept": (11, 4)}, "kept must be from 1 to 10"),

@@ -18,6 +18,8 @@ from overtone.nn.shfin import SHFIN, DeepSHFIN, schedule
 
 MixerName = Literal["shfin", "attention", "gfnet", "afno", "fnet", "conv"]
 MIXERS: tuple[MixerName, ...] = ("shfin", "attention", "gfnet", "afno", "fnet", "conv")
+CellsName = Literal["linear", "overlapping"]
+STRIDES = {1: (1, 1, 1), 2: (1, 2, 1), 4: (2, 2, 1), 8: (2, 2, 2)}  # of an overlapping stem's three convolutions
 HEAD = 32  # channels of one head of attention
 CACHED = 2**19  # numbers of a stage's maps at a time, when none are kept for a backward pass
 
@@ -43,6 +45,7 @@ class ShfinConfig(PreTrainedConfig):
         shift: bool = False,
         deep: Sequence[int] | None = None,
         budget: float = 1.0,
+        cells: CellsName = "linear",
         **kwargs: Any,
     ) -> None:
         """Take the stem's stride, and for each stage channels, blocks, patch size and K; the default is Small.
@@ -50,10 +53,11 @@ class ShfinConfig(PreTrainedConfig):
         `mixer` puts another in its place, all else equal; `shift` shifts the patches of every second block. The first
         `deep` blocks of a stage have their feed-forward on the kept coefficients, the others on all positions. With a
         `budget` below 1 these others are content-adaptive (`AdaptiveSHFIN`): a patch keeps that share of the K on
-        average, 1 frequency or more.
+        average, 1 frequency or more. With `cells="overlapping"`, convolutions of 3 x 3 stand where else a linear map
+        makes each cell one position: three in the stem (Xiao et al., arXiv 2106.14881) and one between stages.
 
-        Raises ValueError for lists of different lengths, an unknown mixer, a patch larger than its stage's map, or a
-        budget not in (0, 1].
+        Raises ValueError for lists of different lengths, an unknown mixer or kind of cells, a patch larger than its
+        stage's map, a budget not in (0, 1], or an overlapping stem whose stride is not 1, 2, 4 or 8.
         """
         deep = [0] * len(dims) if deep is None else list(deep)
         stages = {"dims": dims, "depths": depths, "patches": patches, "kept": kept, "deep": deep}
@@ -63,6 +67,10 @@ class ShfinConfig(PreTrainedConfig):
             raise ValueError(f"mixer must be one of {', '.join(MIXERS)}, got {mixer!r}")
         if not 0 < budget <= 1:
             raise ValueError(f"budget must be above 0 and at most 1, got {budget}")
+        if cells not in ("linear", "overlapping"):
+            raise ValueError(f"cells must be linear or overlapping, got {cells!r}")
+        if cells == "overlapping" and stem not in STRIDES:
+            raise ValueError(f"stem must be 1, 2, 4 or 8 with overlapping cells, got {stem}")
         for stage, patch in enumerate(patches):
             side = -(-image_size // (stem * 2**stage))
             if mixer == "shfin" and patch > side:
@@ -71,6 +79,7 @@ class ShfinConfig(PreTrainedConfig):
         self.dims, self.depths = list(dims), list(depths)
         self.patches, self.kept, self.rank, self.ratio = list(patches), list(kept), rank, ratio
         self.mixer, self.norm, self.shift, self.deep, self.budget = mixer, norm, shift, deep, budget
+        self.cells = cells
         super().__init__(**kwargs)
 
     @classmethod
@@ -95,11 +104,13 @@ class ShfinModel(nn.Module):
 
     def __init__(self, config: ShfinConfig) -> None:
         super().__init__()
-        self.stem = Cells(config.num_channels, config.dims[0], config.stem)
+        overlapping = config.cells == "overlapping"
+        stem, halving = (OverlappingStem, OverlappingCells) if overlapping else (Cells, Cells)
+        self.stem = stem(config.num_channels, config.dims[0], config.stem)
         self.stages = nn.ModuleList()
         side = -(-config.image_size // config.stem)
         for i, (dim, depth) in enumerate(zip(config.dims, config.depths, strict=True)):
-            halve = [nn.LayerNorm(config.dims[i - 1]), Cells(config.dims[i - 1], dim, 2)] if i else []
+            halve = [nn.LayerNorm(config.dims[i - 1]), halving(config.dims[i - 1], dim, 2)] if i else []
             blocks = [_block(config, i, side, block) for block in range(depth)]
             own_patches = config.mixer == "shfin" and not config.shift
             self.stages.append(Stage(halve, blocks, config.patches[i] if own_patches else None))
@@ -159,6 +170,31 @@ class Cells(nn.Module):
         return self.reduce(cells.reshape(batch, height // s, width // s, s * s * dim))
 
 
+class OverlappingCells(nn.Module):
+    """Make the map smaller by a convolution of 3 x 3, which sees the neighbours of each cell too."""
+
+    def __init__(self, dim: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(dim, out, 3, stride, padding=1)
+
+    def forward(self, x: Float[Tensor, "batch h w dim"]) -> Float[Tensor, "batch h' w' out"]:
+        """Return the smaller map, its sides rounded up."""
+        return self.reduce(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class OverlappingStem(nn.Sequential):
+    """Three convolutions of 3 x 3 in place of one linear map a cell (Xiao et al., arXiv 2106.14881).
+
+    LayerNorm stands for their batch normalisation, so that no picture depends on what it is batched with (ours).
+    """
+
+    def __init__(self, dim: int, out: int, stride: int) -> None:
+        layers: list[nn.Module] = []
+        for inputs, step in zip((dim, out, out), STRIDES[stride], strict=True):
+            layers += [OverlappingCells(inputs, out, step), nn.LayerNorm(out), nn.GELU()]
+        super().__init__(*layers[:-2])
+
+
 class ShfinForImageClassification(PreTrainedModel):
     """A SHFIN network, or the same with another mixer, that classifies pictures."""
 
@@ -178,10 +214,8 @@ class ShfinForImageClassification(PreTrainedModel):
         """Draw what the layers' own constructors do not."""
         if isinstance(module, SHFIN):
             module.reset_buffers()  # not in the state: a model laid out on the meta device has them empty
-        elif isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear | nn.Conv2d):
+            module.reset_parameters()  # by the number of inputs: a fixed deviation is too small for narrow stages
 
     def forward(
         self, pixel_values: Float[Tensor, "batch channels h w"], labels: Int[Tensor, " batch"] | None = None

@@ -73,18 +73,27 @@ PRESETS: dict[str, Preset] = {
         smoothing=0.1,
         base="small",
     ),
-    # From the speed runs: padding of 2, alternating flips, label smoothing 0.2.
+    # Small batches, few and narrow channels and an overlapping stem gave most in runs of an epoch and less (the stem:
+    # 84.4 against 81.0 % on 10,000 training pictures held out for it). Alternating flips are the speed runs'.
     "fashion-mnist": Preset(
-        source="ours, after the CIFAR speed runs (Jordan, arXiv 2404.00498)",
+        source="ours; alternating flips after the CIFAR speed runs (Jordan, arXiv 2404.00498)",
         framing=Framing(size=28, stored=28, channels=1),
-        augmentation=Augmentation(padding=2, border="zero", flip="alternating", erase=0.25),
-        epochs=20,
-        batch_size=256,
-        learning_rate=2e-3,
+        augmentation=Augmentation(padding=1, border="zero", flip="alternating", erase=0.1),
+        epochs=10,
+        batch_size=128,
+        learning_rate=3e-3,
         weight_decay=0.05,
-        warmup_epochs=2,
-        smoothing=0.2,
-        changes={"stem": 2, "dims": (64, 96, 160), "depths": (2, 2, 2), "patches": (14, 7, 4), "kept": (16, 12, 8)},
+        warmup_epochs=1,
+        smoothing=0.1,
+        changes={
+            "stem": 2,
+            "cells": "overlapping",
+            "dims": (32, 64, 128),
+            "depths": (2, 2, 2),
+            "patches": (7, 7, 4),
+            "kept": (12, 12, 8),
+            "deep": (2, 1, 0),
+        },
     ),
     "pictures": Preset(
         source="ours, for folders and tables of pictures of any kind",
