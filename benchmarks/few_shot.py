@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TypeVar
 
+import numpy as np
 import torch
 from benchmarks.table import machine, markdown
 from sklearn.linear_model import LogisticRegression
@@ -76,7 +77,7 @@ def score_adapter(adapter: Adapter, cells: Cells) -> tuple[dict[str, float], dic
     """Return the accuracies of the adapter and of its backbone in every cell."""
     adapted, zero_shot = {}, {}
     for name, images in cells.items():
-        features = adapter.encode_images(images.records)
+        features = adapter.encode_images(images.records, frozen=True)
         adapted[name] = accuracy(adapter.probabilities(features, images.classes), images)
         zero_shot[name] = accuracy(adapter.zero_shot(features, images.classes), images)
     return summarise(adapted), summarise(zero_shot)
@@ -87,11 +88,17 @@ def score_probe(adapter: Adapter, train: ImageSet, cells: Cells, seed: int) -> d
     probe = LogisticRegression(C=PROBE_C, max_iter=1000, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # so many classes for so few samples may be a regression, it says
-        probe.fit(adapter.encode_images(train.records).frozen.cpu().numpy(), train.labels)
+        probe.fit(_frozen(adapter, train), train.labels)
     return {
-        name: float(probe.score(adapter.encode_images(cells[name].records).frozen.cpu().numpy(), cells[name].labels))
+        name: float(probe.score(_frozen(adapter, cells[name]), cells[name].labels))
         for name in ("fit", "seen, other styles")
     }
+
+
+def _frozen(adapter: Adapter, images: ImageSet) -> np.ndarray:
+    features = adapter.encode_images(images.records, frozen=True).frozen
+    assert features is not None
+    return features.cpu().numpy()
 
 
 def with_settings(config: Config, settings: Sequence[str]) -> Config:

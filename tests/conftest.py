@@ -1,6 +1,6 @@
 """A tiny random model and real pictures, laid out as users lay them out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -21,6 +21,14 @@ A_CLASS = 6  # pictures of each class in `photos`
 def quiet() -> None:
     """Switch transformers' bars off, as the command does before it imports transformers."""
     disable_progress_bar()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep frozen states out of the cache of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OVERTONE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

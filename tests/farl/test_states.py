@@ -10,7 +10,9 @@ from farl_samples import BACKBONES, CLASSES, hand_backbone, pictures
 from torch.nn.functional import normalize
 from torch.testing import assert_close
 
+import overtone.farl.cache as cache_module
 import overtone.farl.states as module
+import overtone.farl.views as views_module
 from overtone.farl import ImageStates, StateCache, Views, first_layer, image_states, text_states
 from overtone.farl.states import view_states
 from overtone.spectral import amplitude_mix, amplitude_only, phase_only
@@ -87,7 +89,7 @@ def test_amplitude_mix_keeps_the_crop(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append((x, other, lam))
         return amplitude_mix(x, other, lam)
 
-    monkeypatch.setattr(module, "amplitude_mix", spy)
+    monkeypatch.setattr(views_module, "amplitude_mix", spy)
     mixed = Views(pictures(), 7, amplitude=True).one(2, 1)
     [(x, other, lam)] = seen
     assert torch.equal(x[0], Views(pictures(), 7).one(2, 1))
@@ -97,21 +99,23 @@ def test_amplitude_mix_keeps_the_crop(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rows(states: ImageStates) -> list[torch.Tensor]:
-    return states.tensors
+    return list(states.tensors.values())
 
 
 @every_backbone
-@pytest.mark.parametrize("memory", [0, module.MEMORY])
+@pytest.mark.parametrize("place", ["kept", "memory", "mapped"])
 @pytest.mark.parametrize("size", [2, 5, 64])
 def test_cache_returns_the_states_of_the_view(
-    name: str, memory: int, size: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    name: str, place: str, size: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(module, "MEMORY", memory)
+    monkeypatch.setenv("OVERTONE_CACHE", str(tmp_path / "cache") if place == "kept" else "")
+    monkeypatch.setattr(cache_module, "MEMORY", 0 if place == "mapped" else cache_module.MEMORY)
     monkeypatch.setattr(module, "BATCH", size)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     backbone, views = BACKBONES[name](), Views(pictures(4), 0)
     cache = StateCache(backbone, views, 2, True, "cpu")
-    assert not list(tmp_path.iterdir())  # the mapped file has no name any more
+    cache.close()
+    assert [path.name for path in tmp_path.iterdir()] == (["cache"] if place == "kept" else [])
     got = cache.batch([3, 0, 1], [1, 0, 1])
     expected = image_states(backbone, views.batch([3, 0, 1], [1, 0, 1]), True)
     for one, other in zip(rows(got), rows(expected), strict=True):
@@ -119,10 +123,13 @@ def test_cache_returns_the_states_of_the_view(
 
 
 def test_a_full_disk_is_an_error_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the states fit in no memory either."""
+
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "MEMORY", 0)
+    monkeypatch.setenv("OVERTONE_CACHE", "")
+    monkeypatch.setattr(cache_module, "MEMORY", 0)
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(OSError, match="No space left"):
         StateCache(hand_backbone(), Views(pictures(4), 0), 2, True, "cpu")
@@ -136,3 +143,29 @@ def test_states_do_not_depend_on_what_a_view_is_batched_with(name: str) -> None:
         [some] = view_states(backbone, views, pick, [0] * len(pick), True, "cpu")
         for one, other in zip(rows(some), rows(whole), strict=True):
             assert torch.equal(one, other[pick])
+
+
+# Texts of many classes
+
+
+@pytest.mark.parametrize("kept", [0, 3000, 2**30])
+def test_buckets_computed_twice_have_the_gradient_of_those_kept(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEPT", kept)
+    generator = torch.Generator().manual_seed(0)
+    buckets = [(torch.randn(n, n, 3, generator=generator), None) for n in (2, 3, 4)]
+    weight = torch.randn(3, 3, generator=generator, requires_grad=True)
+    calls = []
+
+    def encode(tokens: torch.Tensor, mask: None) -> torch.Tensor:
+        calls.append(len(tokens))
+        return (tokens @ weight).tanh().sum(1)
+
+    out = module.encode_buckets(encode, buckets, layers=2)
+    out.square().sum().backward()
+    expected = torch.cat([(tokens @ weight).tanh().sum(1) for tokens, _ in buckets])
+    [gradient] = torch.autograd.grad(expected.square().sum(), weight)
+    assert_close(out, expected)
+    assert_close(weight.grad, gradient)
+    assert len(calls) == {0: 6, 3000: 5, 2**30: 3}[kept]  # 1,920 bytes of activations for the first bucket, then 4,320
+    with torch.no_grad():
+        assert_close(module.encode_buckets(encode, buckets, layers=2), expected)

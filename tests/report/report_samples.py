@@ -8,7 +8,11 @@ from overtone.report.results import (
     Choice,
     ClassRow,
     ConfusedPair,
+    ExchangeView,
+    Interval,
     Mistake,
+    Moved,
+    Sensitivity,
     Skipped,
     StreamView,
 )
@@ -71,6 +75,12 @@ def stream(name: str, seed: int, side: int = 96) -> StreamView:
     return StreamView(name, picture, _stretch(phase), _stretch(amplitude), bump(2, 5), bump(6, 1))
 
 
+def exchange(name: str, other: str, seed: int, side: int = 48) -> ExchangeView:
+    """Return an example of what is exchanged."""
+    pictures = [np.asarray(drawing(seed + i, side).convert("RGB"), float) / 255 for i in range(3)]
+    return ExchangeView(name, tuple(pictures), (name, name, other))
+
+
 def _stretch(values: np.ndarray) -> np.ndarray:
     low, high = np.quantile(values, [0.01, 0.99])
     return np.clip((values - low) / (high - low), 0, 1)
@@ -112,7 +122,13 @@ def sample(names: list[str] = PLAIN, hostile: bool = False, classes: int = 0) ->
         comparisons=comparisons,
         domains=domains,
         classes=[
-            ClassRow(name, "seen" if i % 3 else "unseen", 20, *(generator.integers(0, 21, 2) / 20).tolist())
+            ClassRow(
+                name,
+                "seen" if i % 3 else "unseen",
+                20,
+                *(generator.integers(0, 21, 2) / 20).tolist(),
+                *((0.05 * i % 1, 0.9 - 0.03 * i % 0.9) if i % 2 else ()),
+            )
             for i, name in enumerate(names)
         ],
         curves={
@@ -138,6 +154,12 @@ def sample(names: list[str] = PLAIN, hostile: bool = False, classes: int = 0) ->
         confusion=counts,
         confusion_names=names,
         streams=[stream(names[i], 40 + i) for i in range(min(4, len(names)))],
+        sensitivity=Sensitivity(
+            256,
+            Moved("amplitude exchanged (style)", Interval(0.41, 0.37, 0.45), Interval(0.22, 0.19, 0.25)),
+            Moved("phase exchanged (structure)", Interval(0.93, 0.91, 0.95), Interval(0.97, 0.96, 0.98)),
+            [exchange(names[i], names[(i + 1) % len(names)], 60 + i) for i in range(2)],
+        ),
         choices=[
             Choice("model", "embedded", "default"),
             Choice("injection", "by_modality", "default; see benchmarks/farl.py"),

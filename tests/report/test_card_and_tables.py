@@ -51,7 +51,16 @@ def test_classes_read_back_from_csv(tmp_path):
         "zero_shot": "0.250000",
         "adapted": "0.500000",
         "difference": "0.250000",
+        "style": "",
+        "structure": "",
     }
+
+
+def test_what_was_measured_of_a_class_stands_in_the_csv(tmp_path):
+    row = ClassRow("cat", "seen", 20, 0.25, 0.5, style=0.125, structure=1.0)
+    with write_classes_csv([row], tmp_path / "classes.csv").open(encoding="utf-8", newline="") as file:
+        [read] = csv.DictReader(file)
+    assert (read["style"], read["structure"]) == ("0.125000", "1.000000")
 
 
 def test_metrics_read_back_from_json(hostile, tmp_path):
@@ -60,6 +69,13 @@ def test_metrics_read_back_from_json(hostile, tmp_path):
     assert [row["group"] for row in read["comparisons"]] == ["seen classes", "unseen classes", "harmonic mean"]
     assert Interval(**read["comparisons"][0]["difference"]) == hostile.comparisons[0].difference
     assert len(read["domains"]) == len(hostile.domains)
+    assert read["sensitivity"]["pictures"] == 256
+    assert read["sensitivity"]["style"]["group"] == "amplitude exchanged (style)"
+    assert Interval(**read["sensitivity"]["structure"]["adapted"]) == Interval(0.97, 0.96, 0.98)
+
+
+def test_metrics_without_a_sensitivity_have_none(tmp_path):
+    assert "sensitivity" not in json.loads(write_metrics_json(AdaptReport("a", "b"), tmp_path / "m.json").read_text())
 
 
 def test_statistics_do_not_load_what_draws():

@@ -24,6 +24,7 @@ SECTIONS = {
     "confusion": "confusion",
     "classes": "classes",
     "streams": "streams",
+    "sensitivity": "sensitivity",
     "choices": "choices",
     "skipped": "skipped",
 }
@@ -71,7 +72,7 @@ def test_full_report_has_every_section_and_a_contents_line_to_each(plain):
 
 @pytest.mark.parametrize(("section", "field"), SECTIONS.items())
 def test_empty_section_is_left_out(plain, section, field):
-    empty = None if field == "confusion" else type(getattr(plain, field))()
+    empty = None if field in ("confusion", "sensitivity") else type(getattr(plain, field))()
     outline = Outline(render(dataclasses.replace(plain, **{field: empty})))
     assert outline.ids() == set(SECTIONS) - {section}
     assert f"#{section}" not in outline.links()
@@ -89,6 +90,14 @@ def test_verdict_is_said_in_words(plain):
     assert "Adapting helped: 60\u00a0% → 76\u00a0% on seen classes; unseen classes: cannot tell." in text
     worse = dataclasses.replace(plain, comparisons=[compare("seen classes", *outcomes(500, 0.8, 0.4, 0))])
     assert 'class="banner hurt"' in render(worse)
+
+
+def test_classes_that_depend_most_on_style_come_first(plain):
+    text = render(plain)
+    table = text[text.index("<caption>Classes that depend most on style") :].split("</table>")[0]
+    shares = [int(share) for share in re.findall(r"number\">(\d+)", table)][::2]
+    measured = [row.style for row in plain.classes if row.style is not None]
+    assert shares == [round(100 * share) for share in sorted(measured, reverse=True)[:10]]
 
 
 def test_names_are_text_and_never_markup(hostile):

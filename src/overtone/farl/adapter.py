@@ -4,7 +4,7 @@ import json
 import platform
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,16 @@ from jaxtyping import Float
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch import Tensor
 
 import overtone
 from overtone.data import ImageSet, Record, open_image
 from overtone.errors import UserError
+from overtone.farl.fitting import VIEWS, Objective, Rows, Source, Validation, average_streams
 from overtone.farl.model import FarlConfig, FarlModel
 from overtone.farl.recipes import recipe_for
-from overtone.farl.states import (
-    BATCH,
-    ImageStates,
-    Pixels,
-    StateCache,
-    TextStates,
-    Views,
-    image_states,
-    text_states,
-    view_states,
-)
+from overtone.farl.states import BATCH, image_states, text_states
+from overtone.farl.views import Pixels, Views
 from overtone.files import write_atomically
 from overtone.models.backbone import EMBEDDED, Backbone, load_backbone
 from overtone.training import TrainingConfig, train
@@ -41,19 +32,17 @@ WEIGHTS, DESCRIPTION = "adapter.safetensors", "adapter.json"
 FORMAT = 1
 MADE = ("training", "views", "amplitude_mix", "pictures", "versions")  # how an adapter came to be
 FIELDS = ("format", "backbone", "backbone_digest", "preprocessing", "templates", "classes", "method", *MADE)
-MOST_VALIDATION = 512  # pictures
-VIEWS = 4  # random views of each training picture; their frozen states are computed once
 CLASSES = 1024  # class names whose states are held at a time
 Picture = Record | Image.Image | str | Path
 
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """Unit embeddings of pictures: the adapted class and token features, and the unadapted tower's."""
+    """Unit embeddings of pictures: the adapted class and token features, and the unadapted tower's if asked for."""
 
     f_c: Float[Tensor, "images features"]
     f_r: Float[Tensor, "images features"]
-    frozen: Float[Tensor, "images features"]
+    frozen: Float[Tensor, "images features"] | None = None
 
     def __len__(self) -> int:
         return len(self.f_c)
@@ -82,12 +71,13 @@ class Adapter:
         self.classes, self.templates = tuple(classes), tuple(templates)
         self.made = made  # how it came to be: training settings, seed, versions
         self.log: list[dict[str, Any]] = []  # of the training: loss, learning rate and epoch, a record a logged step
-        self._texts: dict[tuple[str, ...], tuple[Tensor, Tensor]] = {}
+        self.notes: list[str] = []  # what a user should know of the training
+        self._texts: dict[tuple[tuple[str, ...], ...], tuple[Tensor, Tensor]] = {}
 
     @property
     def device(self) -> torch.device:
         """Where the adapter runs."""
-        return self.model.head.weight.device
+        return self.model.tokens.R.device
 
     @classmethod
     def fit(
@@ -120,7 +110,7 @@ class Adapter:
             torch.manual_seed(training.seed)
             model = FarlModel(backbone, method).to(training.device)
         pixels = Pixels(train_set.records, backbone.pixels)
-        source = _States(
+        source = Source(
             backbone, Views(pixels, training.seed, amplitude_mix), model.uses_streams, training.device, cached
         )
         texts = text_states(backbone, train_set.classes, templates, training.device)
@@ -130,12 +120,12 @@ class Adapter:
             views = torch.randint(VIEWS, (len(rows),)).tolist()
             return {"images": source.batch(rows, views), "labels": labels[rows]}
 
-        measure = _Validation(model, source, len(labels), texts, validation) if validation else None
+        measure = Validation(model, source, len(labels), texts, validation) if validation else None
         with tempfile.TemporaryDirectory() as scratch:
             folder = checkpoints or Path(scratch)
-            log = train(_Objective(model, texts), _Rows(len(labels)), collate, training, folder, resume, measure)
+            log = train(Objective(model, texts), Rows(len(labels)), collate, training, folder, resume, measure)
         model.eval()
-        _average_streams(model, source, len(labels))
+        average_streams(model, source, len(labels))
         made = {
             "training": asdict(training),
             "views": VIEWS,
@@ -145,53 +135,67 @@ class Adapter:
         }
         adapter = cls(backbone, model, train_set.classes, templates, made)
         adapter.log = log
+        adapter.notes = source.close()
         return adapter
 
     @torch.no_grad()
-    def encode_images(self, images: Iterable[Picture]) -> ImageFeatures:
-        """Return the features of pictures; raises BadImage for one that cannot be read."""
+    def encode_images(self, images: Iterable[Picture], frozen: bool = False) -> ImageFeatures:
+        """Return the features of pictures, with `frozen` the unadapted tower's too, which cost half as much again.
+
+        Raises BadImage for a picture that cannot be read.
+        """
         images = list(images)
         parts = []
         for start in range(0, len(images), BATCH):
             pixels = [self.backbone.pixels(_open(image)) for image in images[start : start + BATCH]]
-            parts.append(self.encode_pixels(torch.stack(pixels)))
-        return ImageFeatures(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(ImageFeatures)))
+            parts.append(self.encode_pixels(torch.stack(pixels), frozen))
+        names = [f.name for f in fields(ImageFeatures) if frozen or f.name != "frozen"]
+        return ImageFeatures(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
     @torch.no_grad()
-    def encode_pixels(self, pixels: Float[Tensor, "batch 3 h w"]) -> ImageFeatures:
-        """Return the features of a batch of what `backbone.pixels` made of pictures."""
-        states = image_states(self.backbone, pixels.to(self.device), self.model.config.injection == "by_depth")
+    def encode_pixels(self, pixels: Float[Tensor, "batch 3 h w"], frozen: bool = False) -> ImageFeatures:
+        """Return the features of a batch of what `backbone.pixels` made of pictures, as `encode_images` does."""
+        streams = self.model.config.injection == "by_depth"
+        states = image_states(self.backbone, pixels.to(self.device), streams, frozen)
         return ImageFeatures(*self.model.image_features(states, self.model.read(states)), states.frozen)
 
     @torch.no_grad()
     def encode_classes(
-        self, classes: Sequence[str]
+        self, classes: Sequence[str], templates: Sequence[str] | None = None
     ) -> tuple[Float[Tensor, "classes features"], Float[Tensor, "classes features"]]:
-        """Return the adapted and the unadapted embedding of class names; the last ones asked for are kept."""
-        key = tuple(classes)
-        if key not in self._texts:
-            parts = [self._encode_classes(key[i : i + CLASSES]) for i in range(0, len(key), CLASSES)]
-            adapted, frozen = (torch.cat(column) for column in zip(*parts, strict=True))
-            self._texts = {key: (adapted, frozen)}
-        return self._texts[key]
+        """Return the adapted and the unadapted embedding of class names; the last ones asked for are kept.
 
-    def _encode_classes(self, classes: Sequence[str]) -> tuple[Tensor, Tensor]:
-        states = text_states(self.backbone, classes, self.templates, self.device)
+        They are put into words by the adapter's own templates where none are given.
+        """
+        classes, templates = tuple(classes), tuple(templates or self.templates)
+        if (classes, templates) not in self._texts:
+            parts = [self._encode(classes[i : i + CLASSES], templates) for i in range(0, len(classes), CLASSES)]
+            adapted, frozen = (torch.cat(column) for column in zip(*parts, strict=True))
+            self._texts = {(classes, templates): (adapted, frozen)}
+        return self._texts[classes, templates]
+
+    def _encode(self, classes: Sequence[str], templates: Sequence[str]) -> tuple[Tensor, Tensor]:
+        states = text_states(self.backbone, classes, templates, self.device)
         return self.model.text_features(states, self.model.mean_streams), states.frozen
 
     def probabilities(
-        self, features: ImageFeatures, classes: Sequence[str] | None = None
+        self, features: ImageFeatures, classes: Sequence[str] | None = None, templates: Sequence[str] | None = None
     ) -> Float[Tensor, "images classes"]:
         """Return the adapted probabilities over the classes adapted to, or over any names."""
         classes = self.classes if classes is None else classes
         seen = set(classes) <= set(self.classes)
-        w, _ = self.encode_classes(classes)
+        w, _ = self.encode_classes(classes, templates)
         return self.model.logits(features.f_c, features.f_r, w, seen).softmax(dim=-1)
 
     def zero_shot(
         self, features: ImageFeatures, classes: Sequence[str] | None = None
     ) -> Float[Tensor, "images classes"]:
-        """Return the probabilities that the backbone gives without the adapter."""
+        """Return the probabilities that the backbone gives without the adapter.
+
+        Raises ValueError for features without the backbone's own.
+        """
+        if features.frozen is None:
+            raise ValueError("features lack the backbone's own: encode the pictures with frozen=True")
         _, w = self.encode_classes(self.classes if classes is None else classes)
         return (self.backbone.logit_scale * features.frozen @ w.T).softmax(dim=-1)
 
@@ -266,97 +270,6 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-
-
-@dataclass(frozen=True)
-class _States:
-    """Where training gets the frozen states of a view: from the cache, or computed on the spot."""
-
-    backbone: Backbone
-    views: Views
-    streams: bool
-    device: str
-    cached: bool
-    cache: StateCache | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        cache = StateCache(self.backbone, self.views, VIEWS, self.streams, self.device) if self.cached else None
-        object.__setattr__(self, "cache", cache)
-
-    def batch(self, rows: Sequence[int], views: Sequence[int]) -> ImageStates:
-        if self.cache is not None:
-            return self.cache.batch(rows, views)
-        return ImageStates.joined(view_states(self.backbone, self.views, rows, views, self.streams, self.device))
-
-
-class _Rows(Dataset):
-    """The numbers of the training pictures; `collate` turns them into states."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, row: int) -> int:
-        return row
-
-
-class _Objective(nn.Module):
-    """The model's loss on a batch of pictures against all classes, as the Trainer wants it."""
-
-    def __init__(self, model: FarlModel, texts: TextStates) -> None:
-        super().__init__()
-        self.model, self.texts = model, texts
-
-    def forward(self, images: ImageStates, labels: Tensor) -> dict[str, Tensor]:
-        return self.model(images, self.texts, labels)
-
-
-class _Validation:
-    """The accuracy on pictures that are not learned from, at most MOST_VALIDATION of them, as training stands."""
-
-    def __init__(self, model: FarlModel, source: _States, count: int, texts: TextStates, validation: ImageSet) -> None:
-        self.model, self.source, self.count, self.texts = model, source, count, texts
-        chosen = torch.linspace(0, len(validation) - 1, min(len(validation), MOST_VALIDATION)).long()
-        images = validation.select(chosen.tolist())
-        streams = model.config.injection == "by_depth"
-        backbone, device = source.backbone, source.device
-        self.batches: list[tuple[ImageStates, Tensor]] = []
-        for start in range(0, len(images), BATCH):
-            records = images.records[start : start + BATCH]
-            pixels = torch.stack([backbone.pixels(record.open()) for record in records]).to(device)
-            labels = torch.tensor([record.label for record in records], device=device)
-            self.batches.append((image_states(backbone, pixels, streams), labels))
-
-    @torch.no_grad()
-    def __call__(self) -> dict[str, float]:
-        """Return the accuracy; the Trainer sets the model to training again by itself."""
-        model = self.model.eval()
-        _average_streams(model, self.source, self.count, views=1)
-        w = model.text_features(self.texts, model.mean_streams)
-        right = total = 0
-        for states, labels in self.batches:
-            logits = model.logits(*model.image_features(states, model.read(states)), w, seen=True)
-            right, total = right + int((logits.argmax(dim=1) == labels).sum()), total + len(labels)
-        return {"validation_accuracy": right / total}
-
-
-@torch.no_grad()
-def _average_streams(model: FarlModel, source: _States, count: int, views: int = VIEWS) -> None:
-    """Freeze the training set's mean structure and style tokens into the model."""
-    if not model.uses_streams:
-        return
-    structure, style = torch.zeros_like(model.mean_structure), torch.zeros_like(model.mean_style)
-    for view in range(views):
-        for start in range(0, count, BATCH):
-            rows = range(start, min(start + BATCH, count))
-            streams = model.read(source.batch(rows, [view] * len(rows)).to(structure.device))
-            assert streams is not None
-            structure += streams[0].sum(dim=0)
-            style += streams[1].sum(dim=0)
-    model.mean_structure.copy_(structure / (views * count))
-    model.mean_style.copy_(style / (views * count))
 
 
 def _open(image: Picture) -> Image.Image:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 
 from overtone.farl.injection import encode_with_tokens, first_layer
-from overtone.farl.states import ImageStates, TextStates
+from overtone.farl.low_rank import LowRankHead
+from overtone.farl.states import ImageStates, TextStates, encode_buckets
 from overtone.farl.tokens import INJECTIONS, Injection, RepresentationTokens
 from overtone.models.backbone import Backbone
 
@@ -24,6 +25,9 @@ class FarlConfig:
     heads: int = 8
     alpha: float = 0.7  # weight of the class feature against the token feature, in [0, 1]
     consistency: float = 0.5  # lambda, weight of staying near the frozen features
+    head_rank: int | None = None  # of the token head's difference from the frozen projection (MMRL++); None: full
+    map_rank: int | None = None  # of each layer's difference from a map that all layers share (MMRL++); None: full
+    fresh: float = 1.0  # share of a layer's own tokens against those of the layer before (MMRL++), in (0, 1]
 
     def __post_init__(self) -> None:
         """Raise ValueError for a setting out of range."""
@@ -37,6 +41,10 @@ class FarlConfig:
             raise ValueError(f"alpha must lie in [0, 1], got {self.alpha}")
         if not 0 <= self.consistency < math.inf:
             raise ValueError(f"consistency must be 0 or more, got {self.consistency}")
+        if any(rank is not None and rank < 1 for rank in (self.head_rank, self.map_rank)):
+            raise ValueError(f"head_rank and map_rank must be 1 or more, got {self.head_rank}, {self.map_rank}")
+        if not 0 < self.fresh <= 1:
+            raise ValueError(f"fresh must lie in (0, 1], got {self.fresh}")
         if self.width % self.heads:
             raise ValueError(f"width must be a multiple of heads, got {self.width} and {self.heads}")
 
@@ -53,9 +61,7 @@ class FarlModel(nn.Module):
         self._backbone = (backbone,)  # in a tuple, so that the frozen weights stay out of state_dict and optimizers
         image, text = backbone.image, backbone.text
         image_layers, text_layers = (tower.depth - first_layer(tower.depth) for tower in (image, text))
-        self.head = nn.Linear(image.width, image.features, bias=False)
-        with torch.no_grad():  # MMRL++ (arXiv 2505.10088): start the token head from the tower's own projection
-            self.head.weight.copy_(image.projection_weight)
+        self.head = _head(image.projection_weight, config.head_rank)
         self.tokens = RepresentationTokens(
             config.tokens,
             config.width,
@@ -63,6 +69,7 @@ class FarlModel(nn.Module):
             (image.width, image_layers),
             (text.width, text_layers),
             config.injection,
+            config.map_rank,
         )
         self.register_buffer("mean_structure", torch.zeros(1, config.tokens, config.width))
         self.register_buffer("mean_style", torch.zeros(1, config.tokens, config.width))
@@ -88,7 +95,7 @@ class FarlModel(nn.Module):
     ) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch features"]]:
         """Return f_c, the class feature, and f_r, the token feature, both of unit length."""
         tower = self.backbone.image
-        f_c, last = encode_with_tokens(tower, states.tokens, None, self.tokens.for_image(streams))
+        f_c, last = encode_with_tokens(tower, states.tokens, None, self.tokens.for_image(streams), self.config.fresh)
         f_r = self.head(tower.norm(last).mean(dim=1))
         return normalize(f_c, dim=-1), normalize(f_r, dim=-1)
 
@@ -97,8 +104,12 @@ class FarlModel(nn.Module):
     ) -> Float[Tensor, "classes features"]:
         """Return w, one unit vector a class: the mean over its templates."""
         inserted = self.tokens.for_text(streams)
-        w = [encode_with_tokens(self.backbone.text, *bucket, inserted)[0] for bucket in states.buckets]
-        return states.per_class(normalize(torch.cat(w), dim=-1))
+        tower, fresh = self.backbone.text, self.config.fresh
+
+        def encode(tokens: Tensor, mask: Tensor | None) -> Tensor:
+            return normalize(encode_with_tokens(tower, tokens, mask, inserted, fresh)[0], dim=-1)
+
+        return states.per_class(encode_buckets(encode, states.buckets, len(inserted)))
 
     @property
     def mean_streams(self) -> tuple[Tensor, Tensor] | None:
@@ -114,6 +125,7 @@ class FarlModel(nn.Module):
         f_c, f_r = self.image_features(images, streams)
         mean = None if streams is None else (streams[0].mean(0, keepdim=True), streams[1].mean(0, keepdim=True))
         w = self.text_features(texts, mean)
+        assert images.frozen is not None
         scale, a, consistency = self.backbone.logit_scale, self.config.alpha, self.config.consistency
         loss_c, loss_r = (cross_entropy(scale * f @ w.T, labels) for f in (f_c, f_r))
         drift = (1 - cosine_similarity(f_c, images.frozen)).mean() + (1 - cosine_similarity(w, texts.frozen)).mean()
@@ -126,3 +138,14 @@ class FarlModel(nn.Module):
         scale, a = self.backbone.logit_scale, self.config.alpha
         logits_c = scale * f_c @ w.T
         return a * logits_c + (1 - a) * scale * f_r @ w.T if seen else logits_c
+
+
+def _head(projection: Float[Tensor, "features width"], rank: int | None) -> nn.Module:
+    """Return the token head; both kinds start as the tower's own projection (MMRL++; MMRL's is random)."""
+    if rank is not None:
+        return LowRankHead(projection, rank)
+    features, width = projection.shape
+    head = nn.Linear(width, features, bias=False)
+    with torch.no_grad():
+        head.weight.copy_(projection)
+    return head

@@ -1,26 +1,24 @@
 """What the frozen, token-free part of a backbone makes of pictures and texts: computed once, then trained on."""
 
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, fields
 
-import kornia.augmentation as augment
 import torch
 from jaxtyping import Bool, Float, Int
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
+from torch.utils.checkpoint import checkpoint
 
-from overtone.data import Record
 from overtone.farl.injection import first_layer
+from overtone.farl.views import Views
 from overtone.models.backbone import Backbone
-from overtone.spectral import amplitude_mix, amplitude_only, phase_only
+from overtone.spectral import amplitude_only, phase_only
 
 BATCH = 64  # pictures or texts a pass while encoding
-MEMORY = 2 * 2**30  # bytes of cached states that stay in memory; more go to a file that is mapped
-CROP = (0.5, 1.0)  # area of a random resized crop, as published (MMRL)
+KEPT = 512 * 2**20  # bytes of the text tower's activations that are kept for backward
+ACTIVATIONS = (
+    20  # tensors of a token's width that a transformer block keeps: norms, q, k, v, a hidden layer of 4 widths
+)
 
 
 @dataclass(frozen=True)
@@ -28,29 +26,33 @@ class ImageStates:
     """Pictures before the image tower's first injected block."""
 
     tokens: Float[Tensor, "batch length width"]
-    frozen: Float[Tensor, "batch features"]  # the unadapted tower's embedding, of unit length
+    frozen: Float[Tensor, "batch features"] | None = None  # the unadapted tower's embedding, of unit length
     phase: Float[Tensor, "batch length width"] | None = None
     amplitude: Float[Tensor, "batch length width"] | None = None
 
     def __getitem__(self, rows: Tensor | slice) -> "ImageStates":
-        return ImageStates(*(t[rows] for t in self.tensors))
+        return self._each(lambda t: t[rows])
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     @property
-    def tensors(self) -> list[Tensor]:
-        """The tensors that are there, in the order of the fields."""
-        return [t for t in (self.tokens, self.frozen, self.phase, self.amplitude) if t is not None]
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors that are there, by the names of their fields."""
+        return {f.name: t for f in fields(self) if (t := getattr(self, f.name)) is not None}
 
     def to(self, device: torch.device | str) -> "ImageStates":
         """Move all tensors."""
-        return ImageStates(*(t.to(device) for t in self.tensors))
+        return self._each(lambda t: t.to(device))
 
     @staticmethod
     def joined(batches: Iterable["ImageStates"]) -> "ImageStates":
         """Return one batch of several."""
-        return ImageStates(*(torch.cat(parts) for parts in zip(*(batch.tensors for batch in batches), strict=True)))
+        parts = [batch.tensors for batch in batches]
+        return ImageStates(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "ImageStates":
+        return ImageStates(**{name: change(t) for name, t in self.tensors.items()})
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,13 @@ def mean_over_templates(w: Float[Tensor, "texts features"], templates: int) -> F
 
 
 @torch.no_grad()
-def image_states(backbone: Backbone, pixels: Float[Tensor, "batch 3 h w"], streams: bool) -> ImageStates:
-    """Run pictures in [0, 1], and their phase-only and amplitude-only views, up to the first injected block."""
+def image_states(
+    backbone: Backbone, pixels: Float[Tensor, "batch 3 h w"], streams: bool, frozen: bool = True
+) -> ImageStates:
+    """Run pictures in [0, 1] up to the first injected block.
+
+    With `streams`, run their phase-only and amplitude-only views too; with `frozen`, run on to the frozen embedding.
+    """
     tower, first = backbone.image, first_layer(backbone.image.depth)
 
     def lower(x: Tensor) -> Tensor:
@@ -82,10 +89,10 @@ def image_states(backbone: Backbone, pixels: Float[Tensor, "batch 3 h w"], strea
         return tower.blocks(tokens, mask, 0, first)
 
     tokens = lower(pixels)
-    frozen = normalize(tower.pool(tower.blocks(tokens, None, first), None), dim=-1)
+    embedding = normalize(tower.finish(tokens, None, first), dim=-1) if frozen else None
     if not streams:
-        return ImageStates(tokens, frozen)
-    return ImageStates(tokens, frozen, lower(phase_only(pixels)), lower(amplitude_only(pixels)))
+        return ImageStates(tokens, embedding)
+    return ImageStates(tokens, embedding, lower(phase_only(pixels)), lower(amplitude_only(pixels)))
 
 
 @torch.no_grad()
@@ -94,19 +101,47 @@ def text_states(
 ) -> TextStates:
     """Run every name in every template up to the first injected block."""
     tower, first = backbone.text, first_layer(backbone.text.depth)
-    ids = backbone.tokenize([template.format(name) for name in names for template in templates]).to(device)
-    # Most texts are far shorter than the longest; the last column is padding for all but that.
-    by_length = (ids != ids[:, -1:]).sum(dim=1).argsort(stable=True)
+    embedded, order = text_buckets(backbone, [t.format(name) for name in names for t in templates], device)
     buckets: list[tuple[Tensor, Tensor | None]] = []
     frozen: list[Tensor] = []
-    for rows in by_length.split(BATCH):
-        tokens, mask = _without_padding(*tower.embed(ids[rows]))
+    for tokens, mask in embedded:
         states = tower.blocks(tokens, mask, 0, first)
         buckets.append((states, mask))
-        frozen.append(normalize(tower.pool(tower.blocks(states, mask, first), mask), dim=-1))
-    order = by_length.argsort()
+        frozen.append(normalize(tower.finish(states, mask, first), dim=-1))
     w = mean_over_templates(torch.cat(frozen)[order], len(templates))
     return TextStates(tuple(buckets), order, w, len(templates))
+
+
+@torch.no_grad()
+def text_buckets(
+    backbone: Backbone, texts: Sequence[str], device: torch.device | str
+) -> tuple[list[tuple[Tensor, Tensor | None]], Int[Tensor, " texts"]]:
+    """Return what enters the text tower's first block, in buckets of like length, and each text's row among them."""
+    ids = backbone.tokenize(texts).to(device)
+    # Most texts are far shorter than the longest; the last column is padding for all but that.
+    by_length = (ids != ids[:, -1:]).sum(dim=1).argsort(stable=True)
+    buckets = [_without_padding(*backbone.text.embed(ids[rows])) for rows in by_length.split(BATCH)]
+    return buckets, by_length.argsort()
+
+
+def encode_buckets(
+    encode: Callable[[Tensor, Tensor | None], Tensor],
+    buckets: Iterable[tuple[Tensor, Tensor | None]],
+    layers: int,
+) -> Float[Tensor, "texts features"]:
+    """Return `encode` of all buckets, with the gradient of the whole, on memory that many classes do not add to.
+
+    Activations of `layers` blocks are kept for backward up to KEPT bytes; those of the buckets beyond are computed a
+    second time there (checkpointing, Chen et al. 2016).
+    """
+    parts, kept = [], 0
+    for tokens, mask in buckets:
+        kept += ACTIVATIONS * tokens.nbytes * layers
+        if torch.is_grad_enabled() and kept > KEPT:
+            parts.append(checkpoint(encode, tokens, mask, use_reentrant=False, preserve_rng_state=False))
+        else:
+            parts.append(encode(tokens, mask))
+    return torch.cat(parts)
 
 
 def _without_padding(tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -115,45 +150,6 @@ def _without_padding(tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tenso
         return tokens, None
     length = int(mask.sum(dim=1).max())
     return tokens[:, :length], mask[:, :length]
-
-
-class Pixels(Sequence):
-    """Pictures as a backbone wants them, in [0, 1], opened when asked for; the last few are kept."""
-
-    def __init__(self, records: Sequence[Record], pixels: Callable[[Image.Image], Float[Tensor, "3 h w"]]) -> None:
-        self.records = records
-        self.open = lru_cache(BATCH)(lambda row: pixels(records[row].open()))
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, row: int) -> Float[Tensor, "3 h w"]:  # type: ignore[override]
-        return self.open(row)
-
-
-@dataclass(frozen=True)
-class Views:
-    """Random views of training pictures, each the same whenever it is asked for again."""
-
-    pixels: Sequence[Float[Tensor, "3 h w"]] | Float[Tensor, "pictures 3 h w"]
-    seed: int
-    amplitude: bool = False  # mix in another picture's amplitude (FACT, Xu et al. 2021)
-
-    def batch(self, pictures: Sequence[int], views: Sequence[int]) -> Float[Tensor, "batch 3 h w"]:
-        """Return the given view of each picture."""
-        return torch.stack([self.one(i, v) for i, v in zip(pictures, views, strict=True)])
-
-    def one(self, picture: int, view: int) -> Float[Tensor, "3 h w"]:
-        """Return one view; its random draws depend on the seed, the picture and the view alone."""
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(hash((self.seed, picture, view)))  # not that of any accelerator
-            x = self.pixels[picture][None]
-            crop = augment.RandomResizedCrop((x.shape[-2], x.shape[-1]), scale=CROP)
-            x = augment.RandomHorizontalFlip()(crop(x))
-            if self.amplitude:
-                other = self.pixels[int(torch.randint(len(self.pixels), ()))][None]
-                x = amplitude_mix(x, other, torch.rand(1)).clamp(0, 1)
-            return x[0]
 
 
 def view_states(
@@ -173,37 +169,3 @@ def view_states(
         pixels = views.batch(pictures[start : start + BATCH], numbers[start : start + BATCH])
         filled = torch.cat([pixels, pixels[-1:].expand(BATCH - len(pixels), -1, -1, -1)])
         yield image_states(backbone, filled.to(device), streams)[: len(pixels)]
-
-
-class StateCache:
-    """The states of every view of every picture, filled once; in memory, or in a mapped file if they would not fit."""
-
-    def __init__(self, backbone: Backbone, views: Views, count: int, streams: bool, device: torch.device | str) -> None:
-        self.count = count
-        rows = len(views.pixels) * count
-        pictures, numbers = [i // count for i in range(rows)], [i % count for i in range(rows)]
-        rooms: list[Tensor] = []
-        start = 0
-        for states in view_states(backbone, views, pictures, numbers, streams, device):
-            if not rooms:
-                on_disk = rows * sum(t[0].nbytes for t in states.tensors) > MEMORY
-                rooms = [_room(rows, t, on_disk) for t in states.tensors]
-            for room, part in zip(rooms, states.tensors, strict=True):
-                room[start : start + len(part)] = part.cpu()
-            start += len(states)
-        self.states = ImageStates(*rooms)
-
-    def batch(self, pictures: Sequence[int], views: Sequence[int]) -> ImageStates:
-        """Return the states of the given view of each picture."""
-        return self.states[torch.tensor(pictures) * self.count + torch.tensor(views)]
-
-
-def _room(rows: int, like: Tensor, on_disk: bool) -> Tensor:
-    shape = (rows, *like.shape[1:])
-    if not on_disk:
-        return torch.empty(shape, dtype=like.dtype)
-    with tempfile.NamedTemporaryFile(prefix="overtone-") as file:  # unlinked at once; the mapping keeps it alive
-        size = torch.Size(shape).numel()
-        if hasattr(os, "posix_fallocate"):  # a full disk is an OSError here; while writing to the mapping, a crash
-            os.posix_fallocate(file.fileno(), 0, max(1, size * like.element_size()))
-        return torch.from_file(file.name, shared=True, size=size, dtype=like.dtype).view(shape)

@@ -8,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear, normalize
 
+from overtone.farl.low_rank import SharedMaps
+
 Injection = Literal["by_modality", "by_depth", "plain"]
 INJECTIONS: dict[str, str] = {
     "by_modality": "enriched tokens into the text encoder, plain tokens into the image encoder (FARL's first author)",
@@ -25,14 +27,20 @@ class RepresentationTokens(nn.Module):
     """
 
     def __init__(
-        self, tokens: int, width: int, heads: int, image: tuple[int, int], text: tuple[int, int], injection: Injection
+        self,
+        tokens: int,
+        width: int,
+        heads: int,
+        image: tuple[int, int],
+        text: tuple[int, int],
+        injection: Injection,
+        map_rank: int | None = None,
     ) -> None:
-        """Take (width, layers) of the image and of the text tower."""
+        """Take (width, layers) of the image and of the text tower; with `map_rank`, layers share a map (MMRL++)."""
         super().__init__()
         self.injection = injection
         self.R = nn.Parameter(0.02 * torch.randn(tokens, width))
-        self.to_image = nn.ModuleList(nn.Linear(width, image[0]) for _ in range(image[1]))
-        self.to_text = nn.ModuleList(nn.Linear(width, text[0]) for _ in range(text[1]))
+        self.to_image, self.to_text = (_maps(width, out, layers, map_rank) for out, layers in (image, text))
         if injection == "plain":
             return
         self.query_structure = nn.MultiheadAttention(width, heads, kdim=image[0], vdim=image[0], batch_first=True)
@@ -70,9 +78,9 @@ class RepresentationTokens(nn.Module):
         """Return the tokens that enter each layer of the text tower; `streams` are a mean S and T, (1, K, d_r) each."""
         return self._per_layer(self.to_text, streams)
 
-    def _per_layer(self, maps: Iterable[nn.Module], streams: tuple[Tensor, Tensor] | None) -> list[Tensor]:
-        layers = [cast(nn.Linear, into) for into in maps]
-        plain = [into(self.R.unsqueeze(0)) for into in layers]
+    def _per_layer(self, maps: nn.Module, streams: tuple[Tensor, Tensor] | None) -> list[Tensor]:
+        layers = _weights(maps)
+        plain = [linear(self.R.unsqueeze(0), W, bias) for W, bias in layers]
         if streams is None or self.injection == "plain":
             return plain
         S, T = self.W_S(streams[0]), self.W_T(streams[1])
@@ -81,7 +89,20 @@ class RepresentationTokens(nn.Module):
             [S + T] * len(layers) if self.injection == "by_modality" else [T] * shallow + [S] * (len(layers) - shallow)
         )
         # into(R + x) as into(R) + W x: with x = 0 that is into(R) to the last bit, however many pictures x is for
-        return [tokens + linear(x, into.weight) for tokens, x, into in zip(plain, read, layers, strict=True)]
+        return [tokens + linear(x, W) for tokens, x, (W, _) in zip(plain, read, layers, strict=True)]
+
+
+def _maps(width: int, out: int, layers: int, rank: int | None) -> nn.Module:
+    if rank is not None:
+        return SharedMaps(width, out, layers, rank)
+    return nn.ModuleList(nn.Linear(width, out) for _ in range(layers))
+
+
+def _weights(maps: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Return the weight and the bias of the map into each layer."""
+    if isinstance(maps, SharedMaps):
+        return maps.weights()
+    return [(into.weight, into.bias) for into in cast(Iterable[nn.Linear], maps)]
 
 
 def _unit_scale(Z: Float[Tensor, "batch length width"]) -> Float[Tensor, "batch length width"]:

@@ -1,8 +1,11 @@
 """transformers' CLIP models as towers: they hold the model's own modules, so no weight exists twice."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import CLIPModel
 from transformers.masking_utils import create_causal_mask
 
@@ -38,6 +41,19 @@ class ClipImageTower(ClassTokenTower):
         for layer in self.layers[start:stop]:
             tokens = layer(tokens, None)
         return tokens
+
+    def last_block(
+        self, tokens: Float[Tensor, "batch length width"], mask: Bool[Tensor, "batch length"] | None, kept: int
+    ) -> Float[Tensor, "batch kept width"]:
+        """Let the first `kept` tokens alone ask; of all others the block needs no more than keys and values."""
+        layer: Any = self.layers[-1]
+        attention = layer.self_attn
+        x = layer.layer_norm1(tokens)
+        asked = attention.q_proj(x[:, :kept]), attention.k_proj(x), attention.v_proj(x)
+        q, k, v = (t.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for t in asked)
+        y = scaled_dot_product_attention(q, k, v, scale=attention.scale).transpose(1, 2).flatten(2)
+        x = tokens[:, :kept] + attention.out_proj(y)
+        return x + layer.mlp(layer.layer_norm2(x))
 
 
 class ClipTextTower(Tower):

@@ -17,6 +17,7 @@ class Tower(nn.Module, ABC):
     width: int  # of a token
     features: int  # of the pooled embedding
     leading: int = 0  # special tokens at the start (CLS, BOS): inserted tokens stand right after them
+    pools_leading: bool = False  # whether `pool` reads the leading tokens alone: the last block need give no others
     norm: nn.Module  # the final norm over tokens; a module, not a method, so that a wrapped model's own can stand here
 
     def __init__(self) -> None:
@@ -48,6 +49,21 @@ class Tower(nn.Module, ABC):
     ) -> Float[Tensor, "batch features"]:
         """Return the unnormalised embedding: final norm, pooling, projection. Inserted tokens are gone by then."""
 
+    def last_block(
+        self, tokens: Float[Tensor, "batch length width"], mask: Bool[Tensor, "batch length"] | None, kept: int
+    ) -> Float[Tensor, "batch kept width"]:
+        """Run the last block and return its first `kept` tokens; a tower that can computes no others."""
+        return self.blocks(tokens, mask, self.depth - 1)[:, :kept]
+
+    def finish(
+        self, tokens: Float[Tensor, "batch length width"], mask: Bool[Tensor, "batch length"] | None, start: int
+    ) -> Float[Tensor, "batch features"]:
+        """Run the blocks from `start` on and pool, without what pooling does not read."""
+        if not self.pools_leading:
+            return self.pool(self.blocks(tokens, mask, start), mask)
+        tokens = self.blocks(tokens, mask, start, self.depth - 1)
+        return self.pool(self.last_block(tokens, mask, self.leading), mask)
+
     @property
     def projection_weight(self) -> Float[Tensor, "features width"]:
         """The linear map from a normed token to the embedding; the identity for an encoder that has none."""
@@ -67,6 +83,7 @@ class ClassTokenTower(Tower):
     """
 
     leading = 1
+    pools_leading = True
     layers: nn.ModuleList
     projection: nn.Linear
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from .results import Comparison, Interval
+from .results import Comparison, Interval, Moved, Sensitivity
 
 WIDTH = 440  # CSS pixels; a figure is 1/72 inch a pixel, so that font sizes are in pixels as well
 ROW = 66  # pixels high
@@ -77,6 +77,18 @@ def comparison_chart(comparisons: Sequence[Comparison]) -> str:
         return svg(figure, f"Accuracy with 95 % intervals. {described}")
 
 
+def sensitivity_chart(sensitivity: Sensitivity) -> str:
+    """Draw how far predictions move with another picture's amplitude and phase, before and after adapting."""
+    rows = (sensitivity.style, sensitivity.structure)
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(WIDTH / 72, (60 + ROW * len(rows)) / 72), layout="constrained")
+        _draw_comparisons(figure.add_subplot(), rows)
+        described = "; ".join(
+            f"{row.group}: zero-shot {row.zero_shot.value:.1%}, adapted {row.adapted.value:.1%}" for row in rows
+        )
+        return svg(figure, f"Probability that moves, with 95 % intervals. {described}")
+
+
 def curve_charts(curves: Curves) -> list[str]:
     """Draw the learning curves: the losses in one chart, the accuracies in one, any other curve in its own."""
     with matplotlib.rc_context(SETTINGS):
@@ -100,7 +112,7 @@ def _finite(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return [(x, y) for x, y in curve if np.isfinite(x) and np.isfinite(y)]
 
 
-def _draw_comparisons(axes: Axes, rows: Sequence[Comparison]) -> None:
+def _draw_comparisons(axes: Axes, rows: Sequence[Comparison | Moved]) -> None:
     for place, row in enumerate(rows):
         axes.text(0, place - 0.3, _short(row.group), transform=axes.get_yaxis_transform(), va="center", size=13)
         axes.plot(

@@ -11,7 +11,7 @@ import numpy as np
 from .. import __version__
 from ..files import write_atomically
 from . import figures, pictures, words
-from .results import AdaptReport, ClassRow, ConfusedPair, Mistake, StreamView
+from .results import AdaptReport, ClassRow, ConfusedPair, ExchangeView, Mistake, StreamView
 
 CARD = 96  # pixels: the pictures of cards
 STREAM = 128  # pixels: the pictures of "What FARL sees"
@@ -80,6 +80,9 @@ def _content(report: AdaptReport) -> dict[str, Any]:
         "most_classes": MOST_CLASSES,
         "streams": [_stream(view) for view in report.streams[:MOST_STREAMS]],
         "heat_gradient": pictures.heat_gradient(),
+        "sensitivity_chart": figures.sensitivity_chart(report.sensitivity) if report.sensitivity else "",
+        "exchanges": [_exchange(view) for view in report.sensitivity.views] if report.sensitivity else [],
+        "most_moved": _most_moved(report.classes),
         "most_skipped": MOST_SKIPPED,
     }
 
@@ -117,6 +120,22 @@ def _stream(view: StreamView) -> dict[str, Any]:
         "name": view.name,
         "pictures": [(caption, text, pictures.data_uri(image, STREAM)) for caption, text, image in shown],
     }
+
+
+def _exchange(view: ExchangeView) -> dict[str, Any]:
+    """Return an example's name and its three pictures as (caption, what it is taken for, data URI)."""
+    captions = "Picture", "Another's amplitude", "Another's phase"
+    shown = zip(captions, view.predicted, view.pictures, strict=True)
+    return {
+        "name": view.name,
+        "pictures": [(c, taken, pictures.data_uri(pictures.from_array(image), STREAM)) for c, taken, image in shown],
+    }
+
+
+def _most_moved(rows: Sequence[ClassRow]) -> list[ClassRow]:
+    """Return the classes whose predictions depend most on style."""
+    measured = [row for row in rows if row.style is not None and row.structure is not None]
+    return sorted(measured, key=lambda row: -(row.style or 0))[:MOST_CHANGES]
 
 
 def _changes(rows: Sequence[ClassRow], sign: int) -> list[ClassRow]:

@@ -41,6 +41,8 @@ class ClassRow:
     pictures: int
     zero_shot: float
     adapted: float
+    style: float | None = None  # how far predictions move with another picture's amplitude; None: not measured
+    structure: float | None = None  # and with another picture's phase
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,34 @@ class StreamView:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """How far predictions move when a part of the picture is exchanged: a mean over pictures, in [0, 1]."""
+
+    group: str  # what is exchanged
+    zero_shot: Interval
+    adapted: Interval
+
+
+@dataclass(frozen=True)
+class ExchangeView:
+    """An example: a picture, with another's amplitude, with another's phase; what the adapted model takes each for."""
+
+    name: str
+    pictures: tuple[np.ndarray, ...]  # three, (height, width, 3) in [0, 1]
+    predicted: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Structure against style: what an exchanged amplitude, and what an exchanged phase, do to predictions."""
+
+    pictures: int
+    style: Moved
+    structure: Moved
+    views: list[ExchangeView] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Choice:
     """One decision that the run made: its value, and how it was made."""
 
@@ -102,6 +132,7 @@ class AdaptReport:
     confusion: np.ndarray | None = None  # (classes, classes) counts on the seen classes
     confusion_names: list[str] = field(default_factory=list)
     streams: list[StreamView] = field(default_factory=list)
+    sensitivity: Sensitivity | None = None
     choices: list[Choice] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # anything a reader must know to trust the figures

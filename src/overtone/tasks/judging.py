@@ -42,7 +42,7 @@ class Scored:
 
 def score(adapter: Adapter, images: ImageSet, part: Part) -> Scored:
     """Predict every picture among the classes of `images`, with and without the adapter."""
-    features = adapter.encode_images(images.records)
+    features = adapter.encode_images(images.records, frozen=True)
     zero_shot = adapter.zero_shot(features, images.classes)
     adapted = adapter.probabilities(features, images.classes)
     best = adapted.max(dim=-1)

@@ -7,7 +7,7 @@ from overtone.data import ImageSet, Skipped
 from overtone.errors import UserError
 from overtone.farl import Adapter
 from overtone.report import AdaptReport, Choice, headline, write_classes_csv, write_metrics_json, write_report
-from overtone.tasks import judging
+from overtone.tasks import judging, sensitivity
 from overtone.tasks.judging import Part
 
 LARGEST_MATRIX = 40  # classes
@@ -32,22 +32,25 @@ def build_report(
         raise UserError(f"One class alone, {alone[0]!r}, none of the adapter's: to tell pictures apart takes two.")
     rows = judging.comparisons(scored)
     seen = next((s for s in scored if s.part == "seen"), None)
+    measured = [part for s in scored if (part := sensitivity.of_adapter(adapter, s.images, s.part))]
     matrix = seen if seen is not None and len(seen.images.classes) <= LARGEST_MATRIX else None
     return AdaptReport(
         title=title,
         summary=headline(rows),
         comparisons=rows,
         domains=judging.domain_comparisons(scored),
-        classes=judging.class_rows(scored),
+        classes=sensitivity.with_scores(judging.class_rows(scored), measured),
         confused=judging.confused(scored),
         mistakes=judging.mistakes(scored),
         confusion=judging.confusion(matrix) if matrix else None,
         confusion_names=list(matrix.images.classes) if matrix else [],
         streams=judging.stream_views(adapter, scored[0].images),
+        sensitivity=sensitivity.sensitivity(measured),
         choices=choices,
         skipped=skipped,
         notes=[
             *notes,
+            *adapter.notes,
             *([BOTH] if len(scored) > 1 else []),
             *(f"The one unseen class, {name!r}, is left out: alone it would always be right." for name in alone),
         ],

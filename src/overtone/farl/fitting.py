@@ -1,0 +1,116 @@
+"""What an adapter is fitted with: where its batches come from, the loss as the Trainer wants it, the validation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from overtone.data import ImageSet
+from overtone.farl.cache import StateCache
+from overtone.farl.model import FarlModel
+from overtone.farl.states import BATCH, ImageStates, TextStates, image_states, view_states
+from overtone.farl.views import Views
+from overtone.models.backbone import Backbone
+
+MOST_VALIDATION = 512  # pictures
+VIEWS = 4  # random views of each training picture; their frozen states are computed once
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where training gets the frozen states of a view: from the cache, or computed on the spot."""
+
+    backbone: Backbone
+    views: Views
+    streams: bool
+    device: str
+    cached: bool
+    cache: StateCache | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        cache = StateCache(self.backbone, self.views, VIEWS, self.streams, self.device) if self.cached else None
+        object.__setattr__(self, "cache", cache)
+
+    def batch(self, rows: Sequence[int], views: Sequence[int]) -> ImageStates:
+        if self.cache is not None:
+            return self.cache.batch(rows, views)
+        return ImageStates.joined(view_states(self.backbone, self.views, rows, views, self.streams, self.device))
+
+    def close(self) -> list[str]:
+        """Let the cache finish, and return what it has to say."""
+        if self.cache is None:
+            return []
+        self.cache.close()
+        return [self.cache.note] if self.cache.note else []
+
+
+class Rows(Dataset):
+    """The numbers of the training pictures; `collate` turns them into states."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, row: int) -> int:
+        return row
+
+
+class Objective(nn.Module):
+    """The model's loss on a batch of pictures against all classes, as the Trainer wants it."""
+
+    def __init__(self, model: FarlModel, texts: TextStates) -> None:
+        super().__init__()
+        self.model, self.texts = model, texts
+
+    def forward(self, images: ImageStates, labels: Tensor) -> dict[str, Tensor]:
+        return self.model(images, self.texts, labels)
+
+
+class Validation:
+    """The accuracy on pictures that are not learned from, at most MOST_VALIDATION of them, as training stands."""
+
+    def __init__(self, model: FarlModel, source: Source, count: int, texts: TextStates, validation: ImageSet) -> None:
+        self.model, self.source, self.count, self.texts = model, source, count, texts
+        chosen = torch.linspace(0, len(validation) - 1, min(len(validation), MOST_VALIDATION)).long()
+        images = validation.select(chosen.tolist())
+        streams = model.config.injection == "by_depth"
+        backbone, device = source.backbone, source.device
+        self.batches: list[tuple[ImageStates, Tensor]] = []
+        for start in range(0, len(images), BATCH):
+            records = images.records[start : start + BATCH]
+            pixels = torch.stack([backbone.pixels(record.open()) for record in records]).to(device)
+            labels = torch.tensor([record.label for record in records], device=device)
+            self.batches.append((image_states(backbone, pixels, streams, frozen=False), labels))
+
+    @torch.no_grad()
+    def __call__(self) -> dict[str, float]:
+        """Return the accuracy; the Trainer sets the model to training again by itself."""
+        model = self.model.eval()
+        average_streams(model, self.source, self.count, views=1)
+        w = model.text_features(self.texts, model.mean_streams)
+        right = total = 0
+        for states, labels in self.batches:
+            logits = model.logits(*model.image_features(states, model.read(states)), w, seen=True)
+            right, total = right + int((logits.argmax(dim=1) == labels).sum()), total + len(labels)
+        return {"validation_accuracy": right / total}
+
+
+@torch.no_grad()
+def average_streams(model: FarlModel, source: Source, count: int, views: int = VIEWS) -> None:
+    """Freeze the training set's mean structure and style tokens into the model."""
+    if not model.uses_streams:
+        return
+    structure, style = torch.zeros_like(model.mean_structure), torch.zeros_like(model.mean_style)
+    for view in range(views):
+        for start in range(0, count, BATCH):
+            rows = range(start, min(start + BATCH, count))
+            streams = model.read(source.batch(rows, [view] * len(rows)).to(structure.device))
+            assert streams is not None
+            structure += streams[0].sum(dim=0)
+            style += streams[1].sum(dim=0)
+    model.mean_structure.copy_(structure / (views * count))
+    model.mean_style.copy_(style / (views * count))
