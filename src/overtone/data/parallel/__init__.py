@@ -1,0 +1,9 @@
+"""Parallel text: sentences with their translations, from folders, tables, the hub and the built-in corpus; subwords."""
+
+from overtone.data.imageset import Skipped
+from overtone.data.parallel.lines import read_lines
+from overtone.data.parallel.loading import load_parallel
+from overtone.data.parallel.sentences import ParallelSplits, Sentences
+from overtone.data.parallel.subwords import train_subwords
+
+__all__ = ["ParallelSplits", "Sentences", "Skipped", "load_parallel", "read_lines", "train_subwords"]

@@ -1,0 +1,28 @@
+"""The built-in English-German corpus, where `tools/build_parallel.py` leaves it."""
+
+import os
+from pathlib import Path
+
+from overtone.data.parallel.folder import read_folder
+from overtone.data.parallel.source import ParallelSource
+from overtone.errors import UserError
+
+DEBIAN = "debian-en-de"
+LANGUAGES = ("de", "en")
+HOW = "In Overtone's source folder, `python -m tools.build_parallel` makes it of Debian's packages, in some minutes."
+
+
+def debian_folder() -> Path:
+    """Return where the corpus stands: `overtone/debian-en-de` in the user's cache (XDG_CACHE_HOME)."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "overtone" / DEBIAN
+
+
+def read_debian(source: str, target: str) -> ParallelSource:
+    """Return the corpus, either way round; UserError says how to get it where it is absent."""
+    if sorted((source, target)) != list(LANGUAGES):
+        raise UserError(f"The corpus {DEBIAN!r} is English and German, en and de: it has no {source}-{target}.")
+    folder = debian_folder()
+    if not folder.is_dir():
+        raise UserError(f"The English-German corpus is not on this machine: there is no {str(folder)!r}. {HOW}")
+    return read_folder(folder, source, target)

@@ -1,0 +1,107 @@
+"""Folders of aligned files: line n of train.de says what line n of train.en says."""
+
+import re
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+
+from overtone.data.imageset import Skipped
+from overtone.data.names import some
+from overtone.data.parallel.lines import read_lines
+from overtone.data.parallel.sentences import Sentences
+from overtone.data.parallel.source import LEVELS, ParallelSource, aligned, join
+from overtone.data.source import Level
+from overtone.errors import UserError, did_you_mean
+
+# WMT14's sets of news: the seed chooses by 2013's and is judged on 2014's.
+NEWSTEST = re.compile(r"newstest\d{4}")
+NEWSTESTS: dict[str, Level] = {"newstest2013": "val", "newstest2014": "test"}
+PREPARED = re.compile(r"(?:^|[._-])(?:bpe|tok|spm)(?:[._-]|\d|$)")  # text that somebody has cut into words or pieces
+LAYOUT = "Expected train, val (or valid, dev) and test, each in two files: {0}.{1} and {0}.{2}"
+
+
+def read_folder(folder: Path, source: str, target: str) -> ParallelSource:
+    """Read a folder of aligned files named after their language: train.en and train.de, and so on.
+
+    newstest2013 is the validation part and newstest2014 the test part, as WMT14 is used. Files of other names are
+    training text where there is none called train (WMT14's europarl-v7.de-en.en and so on), else left out; files cut
+    into words or subwords (train.tok.clean.bpe.32000.en) always are. Lines empty in one language are skipped.
+
+    Raises UserError for a file without its partner, two of different lengths, two of one level, or nothing to read.
+    """
+    by_level, choices = _levels(folder, _stems(folder, source, target))
+    if not by_level:
+        raise UserError(f"Nothing to read in {str(folder)!r}. {LAYOUT.format('train', source, target)}.")
+    levels: dict[Level, Sentences] = {}
+    skipped: list[Skipped] = []
+    for level, names in by_level.items():
+        read = [aligned(_rows(folder, stem, source, target)) for stem in names]
+        levels[level] = join(part for part, _ in read)
+        skipped += [item for _, bad in read for item in bad]
+        choices.append((f"{level} files", some(f"{name}.{source}, .{target}" for name in names), "by their names"))
+    return ParallelSource(levels, "the folder has no {} files", tuple(skipped), tuple(choices))
+
+
+def _levels(folder: Path, stems: list[str]) -> tuple[dict[Level, list[str]], list[tuple[str, str, str]]]:
+    """Return which files are of which level, and the choices that say which are of none."""
+    by_level: dict[Level, list[str]] = {}
+    others: list[str] = []
+    prepared: list[str] = []
+    for stem in stems:
+        level = LEVELS.get(stem.lower()) or NEWSTESTS.get(stem.lower())
+        if level:
+            by_level.setdefault(level, []).append(stem)
+        else:
+            (prepared if PREPARED.search(stem) else others).append(stem)
+    for level, same in by_level.items():
+        if len(same) > 1:
+            raise UserError(f"{some(map(repr, same))} in {str(folder)!r} are all the {level} part: keep one.")
+    texts = [stem for stem in others if not NEWSTEST.fullmatch(stem.lower())]
+    if "train" not in by_level and texts:
+        by_level["train" if by_level else "all"] = texts
+        others = [stem for stem in others if stem not in texts]
+    reasons = ((prepared, "they are cut into words or subwords"), (others, "they are not called train, val or test"))
+    return by_level, [("files left out", some(map(repr, names)), why) for names, why in reasons if names]
+
+
+def _stems(folder: Path, source: str, target: str) -> list[str]:
+    """Return the names that both languages have; UserError where one language lacks one, or both have none."""
+    try:
+        files = sorted(file.name for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"The folder {str(folder)!r} cannot be read: {error.strerror}.") from error
+    have = {
+        language: [file.removesuffix(f".{language}") for file in files if file.endswith(f".{language}")]
+        for language in (source, target)
+    }
+    for language, stems in have.items():
+        if not stems:
+            endings = sorted({file.rpartition(".")[2] for file in files if "." in file})
+            raise UserError(
+                f"No file of the language {language!r} in {str(folder)!r}.{did_you_mean(language, endings)} "
+                f"The endings found: {some(map(repr, endings)) or 'none'}. "
+                f"{LAYOUT.format('train', source, target)}."
+            )
+    for language, other in ((source, target), (target, source)):
+        if alone := [stem for stem in have[language] if stem not in have[other] and not PREPARED.search(stem)]:
+            raise UserError(
+                f"{f'{alone[0]}.{language}'!r} in {str(folder)!r} has no {f'{alone[0]}.{other}'!r} beside it."
+            )
+    return [stem for stem in have[source] if stem in have[target]]
+
+
+def _rows(folder: Path, stem: str, source: str, target: str) -> Iterator[tuple[str, str, str]]:
+    """Yield place, source and target of each line; UserError, with both counts, for files of different lengths."""
+    paths = [folder / f"{stem}.{language}" for language in (source, target)]
+    counts = [0, 0]
+    for lines in zip_longest(*map(read_lines, paths)):
+        for place, line in enumerate(lines):
+            counts[place] += line is not None
+        if counts[0] == counts[1]:
+            (number, text), (_, translation) = lines
+            yield f"{paths[0]}:{number}", text, translation
+    if counts[0] != counts[1]:
+        raise UserError(
+            f"{str(paths[0])!r} has {counts[0]:,} lines and {paths[1].name!r} has {counts[1]:,}: line n of one must be "
+            "the translation of line n of the other."
+        )
