@@ -19,7 +19,7 @@ from overtone import __version__
 from overtone.cli import main
 
 EPOCHS, STEPS = 15, 3  # of three steps: twenty pictures in batches of eight
-VERBS = "adapt, predict, evaluate, pretrain, train, fit, inspect, bench"
+VERBS = "adapt, predict, evaluate, pretrain, train, fit, inspect, bench, doctor"
 SETTINGS = ("--epochs", f"{EPOCHS}", "--batch-size", "8", "--seed", "7")
 HEAVY = ("torch", "transformers", "pyarrow", "matplotlib", "numpy", "PIL", "rich.progress")
 LEFT_BY_A_RUN = {

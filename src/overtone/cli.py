@@ -20,14 +20,17 @@ from overtone.errors import UserError, did_you_mean
 from overtone.tasks import (
     AdaptConfig,
     BenchConfig,
+    DoctorConfig,
     EvaluateConfig,
     FitConfig,
     InspectConfig,
     PredictConfig,
     PretrainConfig,
+    ProtocolConfig,
     TrainConfig,
 )
 from overtone.tasks.options import as_option
+from overtone.tasks.protocols import PROTOCOLS
 
 MISTAKE, FAULT, INTERRUPTED = 2, 1, 130  # exit codes
 MOST_SKIPPED = 10  # lines
@@ -49,22 +52,52 @@ def run_adapt(config: AdaptConfig) -> None:
 def run_evaluate(config: EvaluateConfig) -> None:
     """Evaluate, then print the figures."""
     from overtone.report.training import TrainReport
+    from overtone.report.translation import TranslationReport
     from overtone.tasks import evaluate
 
     report = evaluate(config)
     if isinstance(report, TrainReport):
         print_training(report)
+    elif isinstance(report, TranslationReport):
+        print_translation(report)
     else:
         print_report(report)
     if config.out:
         print(f"\nReport   {os.path.join(config.out, 'report.html')}")  # noqa: PTH118
 
 
-def run_predict(config: PredictConfig) -> None:
-    """Print a line a picture: its file, then class and probability of the most probable ones."""
-    from overtone.tasks import predict
+def run_protocol(config: ProtocolConfig) -> None:
+    """Measure, then print the table and where the report is; where cells failed, say so and leave with a fault."""
+    from overtone.tasks import evaluate_protocol
 
-    for prediction in predict(config):
+    result = evaluate_protocol(config)
+    print(result.report)
+    print(f"\nTable    {result.folder / 'table.csv'}\nReport   {result.folder / 'report.html'}")
+    if failures := result.report.failures:
+        (cell, why), log = failures[0], result.folder / "log.txt"
+        stop(f"Of the cells, {len(failures)} failed; the first, {cell}: {why}. {str(log)!r} says more.", FAULT)
+
+
+def run_doctor(config: DoctorConfig) -> None:
+    """Look, then print what was found; leave with a fault where something is wrong."""
+    from overtone.tasks import doctor
+
+    result = doctor(config)
+    print(result)
+    if result.wrong:
+        stop(f"{len(result.wrong)} of these are wrong: {', '.join(result.wrong)}.", FAULT)
+
+
+def run_predict(config: PredictConfig) -> None:
+    """Print a line a picture: its file, then class and probability of the most probable ones; or a line a sentence."""
+    from overtone.tasks import predict
+    from overtone.tasks.runs import finished_by
+
+    predictions: Iterator[Any] = predict(config)
+    if finished_by(config.adapter) == "translate":
+        print_translations(predictions, config.json)
+        return
+    for prediction in predictions:
         if config.json:
             classes = [{"class": name, "probability": round(p, 6)} for name, p in prediction.classes]
             found = {"classes": classes} if prediction.error is None else {"error": prediction.error}
@@ -84,8 +117,9 @@ def run_train(config: TrainConfig) -> None:
     result = train(config)
     if process_number():  # of several, the first speaks
         return
-    print_training(result.report)
-    print(f"\nClassifier  {result.folder}\nReport      {result.folder / 'report.html'}")
+    (print_translation if config.task == "translate" else print_training)(result.report)
+    kind = "Translator" if config.task == "translate" else "Classifier"
+    print(f"\n{kind}  {result.folder}\nReport      {result.folder / 'report.html'}")
 
 
 def run_pretrain(config: PretrainConfig) -> None:
@@ -135,6 +169,11 @@ VERBS: dict[str, tuple[type, Callable[[Any], None]]] = {
     "fit": (FitConfig, run_fit),
     "inspect": (InspectConfig, run_inspect),
     "bench": (BenchConfig, run_bench),
+    "doctor": (DoctorConfig, run_doctor),
+}
+# `evaluate` does something else where the word behind it is a protocol's name
+BY_PROTOCOL: dict[str, tuple[type, Callable[[Any], None]]] = {
+    f"evaluate {name}": (ProtocolConfig, run_protocol) for name in PROTOCOLS
 }
 
 
@@ -149,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             return
         config = parse(args)
         quieten()
-        dict(VERBS.values())[type(config)](config)
+        dict((VERBS | BY_PROTOCOL).values())[type(config)](config)
         sys.stdout.flush()  # here, where a full disk can still be reported
 
 
@@ -190,11 +229,15 @@ def parse(args: Sequence[str]) -> Any:
     """Return the config of the verb that `args` name; a slip of the pen ends in one line, not in tyro's box."""
     if args and not args[0].startswith("-") and args[0] not in VERBS:
         raise UserError(f"No verb {args[0]!r}.{did_you_mean(args[0], VERBS)} The verbs are {', '.join(VERBS)}.")
+    verb = verb_of(args)
+    if verb in BY_PROTOCOL and {"-h", "--help"} & set(args):
+        args = [args[0], "--help"]  # tyro's help leaves out what is already there
+    verbs = VERBS | ({"evaluate": BY_PROTOCOL[verb]} if verb in BY_PROTOCOL else {})
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
             return tyro.extras.subcommand_cli_from_dict(
-                {verb: config for verb, (config, _) in VERBS.items()},
+                {name: config for name, (config, _) in verbs.items()},
                 prog="overtone",
                 description=ABOUT,
                 args=args,
@@ -204,6 +247,13 @@ def parse(args: Sequence[str]) -> Any:
         if leaving.code:
             raise UserError(in_one_line(said.getvalue(), args)) from None
         raise
+
+
+def verb_of(args: Sequence[str]) -> str:
+    """Return the verb that `args` begin with, of two words for a protocol; nothing where they begin with none."""
+    if " ".join(args[:2]) in BY_PROTOCOL:
+        return " ".join(args[:2])
+    return args[0] if args and args[0] in VERBS else ""
 
 
 # What tyro says about a slip, and how we say it
@@ -225,7 +275,7 @@ SLIPS: tuple[tuple[str, Callable[..., str]], ...] = (
 
 def in_one_line(box: str, args: Sequence[str]) -> str:
     """Return what a box of tyro's says, in our words, with the nearest option to one that is not known."""
-    verb = args[0] if args and args[0] in VERBS else ""
+    verb = verb_of(args)
     lines = itertools.takewhile(lambda line: "────" not in line, (line.strip("│ ") for line in box.splitlines()[1:]))
     said = " ".join(lines)
     message = next((say(verb, *found.groups()) for slip, say in SLIPS if (found := re.match(slip, said))), f"{said}.")
@@ -245,7 +295,11 @@ def _no_number(verb: str, option: str) -> str:
 
 def _options(verb: str) -> dict[str, str]:
     """Return the options of a verb and their types; none of no verb."""
-    return {as_option(field.name): str(field.type) for field in (dataclasses.fields(VERBS[verb][0]) if verb else ())}
+    return {as_option(field.name): str(field.type) for field in _fields(verb)}
+
+
+def _fields(verb: str) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields((VERBS | BY_PROTOCOL)[verb][0]) if verb else ()
 
 
 def _no_choice(value: str, option: str, choices: Sequence[str]) -> str:
@@ -295,6 +349,38 @@ def print_training(report: Any) -> None:
             interval = f"{percent(share.low)} to {percent(share.high)}"
             print(f"{name} on {report.pictures:,} test pictures: {percent(share.value)} ({interval})")
     print_rest(report)
+
+
+def print_translation(report: Any) -> None:
+    """Print the scores of a translator with what computed them."""
+    print(report.title)
+    for score in report.scores:
+        spread = "" if score.half_width is None else f" ± {score.half_width:.1f}"
+        print(
+            f"{score.name} on {len(report.sentences):,} test sentences: {score.value:.1f}{spread} ({score.signature})"
+        )
+    print_rest(report)
+
+
+def print_translations(found: Iterator[Any], as_json: bool) -> None:
+    """Print a line a sentence as they are made, an empty one for an empty one; at the end, what was not whole."""
+    empty: list[str] = []
+    cut: list[str] = []
+    for number, one in enumerate(found, 1):
+        if as_json:
+            said = {"place": one.place, "source": one.source, "translation": one.text, "subwords_cut": one.cut}
+            print(json.dumps(said, ensure_ascii=False), flush=True)
+        else:
+            print(" ".join(one.text.splitlines()), flush=True)
+        (empty if not one.source.strip() else cut if one.cut else []).append(one.place or f"text {number}")
+    for places, one_was, many_were in (
+        (empty, "line was empty, and so is its translation", "lines were empty, and so are their translations"),
+        (cut, "line was too long and cut at the end", "lines were too long and cut at the end"),
+    ):
+        if places:
+            what = one_was if len(places) == 1 else many_were
+            first = places[0] if len(places) == 1 else f"the first {places[0]}"
+            print(f"overtone: {len(places):,} {what}: {first}", file=sys.stderr)
 
 
 def print_fit(report: Any) -> None:

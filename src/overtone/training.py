@@ -4,8 +4,8 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -51,6 +51,9 @@ class Loop:
     tensorboard: Path | None = None  # where its event files go
     callbacks: tuple[TrainerCallback, ...] = ()
     steps: "Steps | None" = None  # count in steps, not in epochs
+    unit: str = "pictures"  # what a batch's size counts
+    trainer: "type[GuardedTrainer] | None" = None  # another than GuardedTrainer itself
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # of the Trainer, over those made here
 
 
 @dataclass(frozen=True)
@@ -95,28 +98,30 @@ def train(
     Raises UserError at a step whose loss or gradient is no number; the step is not taken.
     """
     loop = loop or Loop()
-    arguments = TrainingArguments(
-        output_dir=str(out),
-        per_device_train_batch_size=share(config.batch_size),
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        lr_scheduler_type="cosine",
-        seed=config.seed,
-        bf16=config.precision == "bf16",
-        use_cpu=config.device == "cpu",
-        save_total_limit=1,
-        logging_nan_inf_filter=False,  # the step stops instead
-        disable_tqdm=True,
-        report_to="none",
-        remove_unused_columns=False,
-        dataloader_pin_memory=config.device != "cpu" and loop.pinned,
-        dataloader_num_workers=loop.workers,
-        dataloader_drop_last=loop.whole_batches,
+    kind = loop.trainer or GuardedTrainer
+    settings = {
+        "output_dir": str(out),
+        "per_device_train_batch_size": share(config.batch_size),
+        "learning_rate": config.learning_rate,
+        "weight_decay": config.weight_decay,
+        "lr_scheduler_type": "cosine",
+        "seed": config.seed,
+        "bf16": config.precision == "bf16",
+        "use_cpu": config.device == "cpu",
+        "save_total_limit": 1,
+        "logging_nan_inf_filter": False,  # the step stops instead
+        "disable_tqdm": True,
+        "report_to": "none",
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": config.device != "cpu" and loop.pinned,
+        "dataloader_num_workers": loop.workers,
+        "dataloader_drop_last": loop.whole_batches,
         **(_by_epochs(data, config, loop) if loop.steps is None else _by_steps(loop.steps)),
-    )
+    }
+    arguments = kind.Arguments(**settings | dict(loop.arguments))
     arguments._n_gpu = min(arguments.n_gpu, 1)  # several are torchrun's: no batch is multiplied behind our back
     bar = Bar(loop.doing)
-    trainer = GuardedTrainer(model=model, args=arguments, train_dataset=data, data_collator=collate, callbacks=[bar])
+    trainer = kind(model=model, args=arguments, train_dataset=data, data_collator=collate, callbacks=[bar])
     trainer.undecayed = loop.undecayed
     extra: list[TrainerCallback] = [Checkpoints(loop.steps.logged if loop.steps else 1), *loop.callbacks]
     if hasattr(data, "set_epoch"):
@@ -127,7 +132,7 @@ def train(
         after = AfterEpoch if loop.steps is None else partial(AfterSteps, loop.steps.measured)
         extra.append(after(measure, trainer.log))
     if loop.pace:
-        extra.append(Pace(config.batch_size, bar.say, loop.steps.measured if loop.steps else None))
+        extra.append(Pace(config.batch_size, bar.say, loop.steps.measured if loop.steps else None, loop.unit))
     for callback in extra:
         trainer.add_callback(callback)
     for noisy in (PrinterCallback, ProgressCallback):
@@ -212,6 +217,7 @@ def _last_checkpoint(out: Path) -> str | None:
 class GuardedTrainer(Trainer):
     """A Trainer that takes no step which would spoil the weights, and that decays what it is told to."""
 
+    Arguments: type[TrainingArguments] = TrainingArguments
     undecayed: frozenset[str] | None = None
 
     def training_step(self, model: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -343,15 +349,20 @@ class AfterEpoch(TrainerCallback):
 
 
 class Pace(TrainerCallback):
-    """Say within seconds how many pictures a second are learned from and when it ends, and again as epochs end."""
+    """Say within seconds how much is learned from a second and when it ends, and again as epochs end."""
 
     FIRST = 2.0  # seconds
     AGAIN = 10.0
     TOLD = ("accuracy", "recall_at_1")  # how the figures end that are given
 
-    def __init__(self, batch_size: int, say: Callable[[str], None], measured: int | None = None) -> None:
-        """Take what says it, and the steps between two measurements where steps are counted instead of epochs."""
-        self.batch_size, self.say, self.measured = batch_size, say, measured
+    def __init__(
+        self, batch_size: int, say: Callable[[str], None], measured: int | None = None, unit: str = "pictures"
+    ) -> None:
+        """Take what says it, and the steps between two measurements where steps are counted instead of epochs.
+
+        `unit` is what a batch's size counts.
+        """
+        self.batch_size, self.say, self.measured, self.unit = batch_size, say, measured, unit
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the clock."""
@@ -380,6 +391,7 @@ class Pace(TrainerCallback):
             latest = {name: value for record in state.log_history for name, value in record.items()}
             figures = [f"loss {latest['loss']:.3f}"] if "loss" in latest else []
             figures += [f"{n.replace('_', ' ')} {100 * v:.1f} %" for n, v in latest.items() if n.endswith(self.TOLD)]
+            figures += [f"BLEU {v:.1f}" for n, v in latest.items() if n.endswith("bleu")]
             self._tell(f"{where}: {', '.join(figures)}; ", state, now)
 
     def _tell(self, figures: str, state: Any, now: float) -> None:
@@ -391,7 +403,7 @@ class Pace(TrainerCallback):
         rate = self.batch_size / a_step
         speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
         if state.is_world_process_zero:
-            self.say(f"{figures}{speed} pictures a second, {duration(left)} left, ends at {when}")
+            self.say(f"{figures}{speed} {self.unit} a second, {duration(left)} left, ends at {when}")
 
 
 def duration(seconds: float) -> str:

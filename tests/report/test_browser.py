@@ -98,7 +98,8 @@ def test_hostile_page_fits_and_shows_its_pictures(hostile, tmp_path, phone):
     assert seen["window"] == (390 if phone else 1200)
     assert seen["scroll"] <= seen["client"]  # the window less the scroll bar
     assert seen["beyond"] == []
-    expected = 2 * len(hostile.confused) + len(hostile.mistakes) + 5 * len(hostile.streams)
+    exchanged = 3 * len(hostile.sensitivity.views)
+    expected = 2 * len(hostile.confused) + len(hostile.mistakes) + 5 * len(hostile.streams) + exchanged
     assert seen["images"] == seen["loaded"] == expected
     assert not seen["ran"]
 

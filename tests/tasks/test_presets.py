@@ -10,6 +10,7 @@ import torch
 from overtone.models.shfin import MIXERS, MixerName, ShfinForImageClassification
 from overtone.tasks.presets import PRESETS, PresetName, choose_preset
 from overtone.tasks.train import TrainConfig, batch_size
+from overtone.tasks.translate_presets import TRANSLATION_PRESETS, TranslationPresetName
 
 SEED = {"epochs": 100, "learning_rate": 8e-4, "weight_decay": 0.05}  # SHFIN, section 3.2
 
@@ -52,7 +53,9 @@ def test_the_seeds_recipes_are_the_seeds() -> None:
 
 def test_the_command_offers_every_recipe() -> None:
     offered = get_args(get_type_hints(TrainConfig)["preset"])
-    assert set(offered) == {"auto", *get_args(PresetName)} == {"auto", *PRESETS}
+    assert set(get_args(PresetName)) == set(PRESETS)
+    assert set(get_args(TranslationPresetName)) == set(TRANSLATION_PRESETS)
+    assert set(offered) == {"auto", *PRESETS, *TRANSLATION_PRESETS}
     assert set(get_args(get_type_hints(TrainConfig)["mixer"])) == set(MIXERS)
 
 

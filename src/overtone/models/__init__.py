@@ -9,6 +9,7 @@ from overtone.models.perceiver import ImagePerceiverConfig, PerceiverForDenseOut
 from overtone.models.perceiver_conversion import convert_perceiver_classifier, convert_perceiver_flow
 from overtone.models.shfin import ShfinConfig, ShfinForImageClassification
 from overtone.models.tower import Tower
+from overtone.models.translation import ShfinForTranslation, ShfinTranslationConfig
 
 __all__ = [
     "Assembly",
@@ -22,6 +23,8 @@ __all__ = [
     "PerceiverForImageClassification",
     "ShfinConfig",
     "ShfinForImageClassification",
+    "ShfinForTranslation",
+    "ShfinTranslationConfig",
     "Side",
     "Swapped",
     "Tower",

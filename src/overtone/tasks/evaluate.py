@@ -1,34 +1,42 @@
-"""`overtone evaluate`: score an adapter, or a trained network, on other data."""
+"""`overtone evaluate`: score an adapter, a trained network or a translator on other data."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Union
 
 from tyro.conf import Positional, arg
 
-from overtone.errors import UserError
+from overtone.errors import UserError, did_you_mean
 from overtone.tasks.folders import read_settings, resolved_data, writable
+from overtone.tasks.protocols import PROTOCOLS
 from overtone.tasks.runs import finished_by
 
 if TYPE_CHECKING:
     from overtone.data import ImageSet, Tests
     from overtone.report import AdaptReport
     from overtone.report.training import TrainReport
+    from overtone.report.translation import TranslationReport
     from overtone.tasks.judging import Part
+
+Report = Union["AdaptReport", "TrainReport", "TranslationReport"]
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Score a run on other data: an adapter against its backbone without adapting, or a trained network."""
+    """Score a run on other data: an adapter against its backbone without adapting, a trained network or translator.
+
+    To measure ways of adapting beside each other, a protocol's name takes the run's place: `overtone evaluate few-shot
+    DATA...`, and so base-to-new, cross-dataset and domain-generalization. See its --help.
+    """
 
     adapter: Positional[str]
     """The run folder that `overtone adapt` or `overtone train` wrote."""
     data: Positional[str]
-    """As for adapt; its test pictures are scored, or all of them where it has no test level."""
+    """As for adapt or train; its test part is scored, or all of it where it has none."""
     out: Annotated[str, arg(aliases=["-o"])] = ""
-    """Write metrics.json, classes.csv and report.html into this folder."""
+    """Write metrics.json, classes.csv (or translations.csv) and report.html into this folder."""
     model: Annotated[str | None, arg(metavar="STR")] = None
     """Where the backbone is now, if it moved."""
     device: str = "auto"
@@ -39,21 +47,46 @@ class EvaluateConfig:
     """The table's column of class names; found by its name when not given."""
 
 
-def evaluate(config: EvaluateConfig) -> "AdaptReport | TrainReport":
+def evaluate(config: EvaluateConfig) -> Report:
     """Compare the adapter with its backbone on `config.data`; classes that it was not adapted to are scored as unseen.
 
-    A trained network is scored on the pictures of its own classes. Raises UserError for what the user can mend.
+    A trained network is scored on the pictures of its own classes, a translator on sentences of its languages. Raises
+    UserError for what the user can mend.
     """
-    from overtone.data import load_tests
     from overtone.training import pick_device
 
+    require_run(config.adapter)
     device = pick_device(config.device)
-    tests = load_tests(config.data, config.image_column, config.label_column)
-    score = score_network if finished_by(config.adapter) == "train" else score_adapter
+    score = score_sentences if finished_by(config.adapter) == "translate" else score_pictures
     with output(config) as write:
-        report = score(config, tests, device)
+        report = score(config, device)
         write(report)
     return report
+
+
+def score_pictures(config: EvaluateConfig, device: str) -> "AdaptReport | TrainReport":
+    """Return the report on an adapter or a trained network."""
+    from overtone.data import load_tests
+
+    tests = load_tests(config.data, config.image_column, config.label_column)
+    if finished_by(config.adapter) == "train":
+        return score_network(config, tests, device)
+    return score_adapter(config, tests, device)
+
+
+def score_sentences(config: EvaluateConfig, device: str) -> "TranslationReport":
+    """Return the report on a translator."""
+    from overtone.tasks.translate_reporting import score_translator
+
+    return score_translator(config, device)
+
+
+def require_run(run: str) -> None:
+    """Raise UserError for a protocol's name where no run is: misspelt, or behind an option."""
+    if Path(run).exists() or not (near := did_you_mean(run, PROTOCOLS)):
+        return
+    said = "A protocol's name stands right behind `evaluate`." if run in PROTOCOLS else f"No protocol {run!r}.{near}"
+    raise UserError(f"{said} For a run of yours, name its folder.")
 
 
 def score_adapter(config: EvaluateConfig, tests: "Tests", device: str) -> "AdaptReport":
@@ -127,7 +160,7 @@ def own_pictures(config: EvaluateConfig) -> list[str]:
 
 
 @contextlib.contextmanager
-def output(config: EvaluateConfig) -> Iterator["Callable[[AdaptReport | TrainReport], None]"]:
+def output(config: EvaluateConfig) -> Iterator[Callable[[Report], None]]:
     """Yield what writes the report: nothing without `--out`, whose folder is otherwise tried at once."""
     folder = Path(config.out)
     if not config.out:
@@ -139,12 +172,16 @@ def output(config: EvaluateConfig) -> Iterator["Callable[[AdaptReport | TrainRep
         yield lambda report: _write(report, folder)
 
 
-def _write(report: "AdaptReport | TrainReport", folder: Path) -> None:
+def _write(report: Report, folder: Path) -> None:
     from overtone.report import AdaptReport
     from overtone.report.training_files import write_training_figures
+    from overtone.report.translation import TranslationReport
+    from overtone.report.translation_files import write_translation_figures
     from overtone.tasks.reporting import write_figures
 
     if isinstance(report, AdaptReport):
         write_figures(report, folder)
+    elif isinstance(report, TranslationReport):
+        write_translation_figures(report, folder)
     else:
         write_training_figures(report, folder)

@@ -1,4 +1,7 @@
-"""`overtone predict`: the class of new pictures, of those learned or, by an adapter, of names never seen."""
+"""`overtone predict`: the class of new pictures, of those learned or, by an adapter, of names never seen.
+
+A translator's run translates instead: see `translate_predict`.
+"""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -18,17 +21,19 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from overtone.tasks.translate_predict import Translation
+
 BATCH = 64  # pictures at once
 
 
 @dataclass(frozen=True)
 class PredictConfig:
-    """Print class and probability for pictures: files, folders or patterns."""
+    """Print class and probability for pictures, or translations of text and of files line by line."""
 
     adapter: Positional[str]
     """The run folder that `overtone adapt` or `overtone train` wrote."""
     images: Positional[tuple[str, ...]]
-    """Picture files, folders of them, or patterns such as "*.jpg"."""
+    """Picture files, folders of them, or patterns such as "*.jpg"; for a translator, text or files of it."""
     classes: str = ""
     """Score these names and no others ("cat, dog", or a file with a name a line); an adapter takes any name."""
     top: int = 1
@@ -42,6 +47,8 @@ class PredictConfig:
     def __post_init__(self) -> None:
         """Raise UserError for a number out of range, or when no picture is named."""
         require_at_least(self, top=1)
+        if not self.images and finished_by(self.adapter) == "translate":
+            raise UserError("No text is named. Give text to translate, or files of it.")
         if not self.images:
             raise UserError("No picture is named. Give picture files, folders of them, or patterns such as '*.jpg'.")
 
@@ -64,14 +71,17 @@ class Scorer:
     probabilities: Callable[["Tensor"], "Tensor"]  # (batch, names)
 
 
-def predict(config: PredictConfig) -> Iterator[Prediction]:
+def predict(config: PredictConfig) -> "Iterator[Prediction] | Iterator[Translation]":
     """Return the predictions, made as they are asked for, in the order given; a bad picture has an error instead.
 
     Raises UserError for what the user can mend; at the end also when every picture was bad.
     """
     from overtone.data import find_images
+    from overtone.tasks.translate_predict import translations
     from overtone.training import pick_device
 
+    if finished_by(config.adapter) == "translate":
+        return translations(config)
     device, names, files = pick_device(config.device), read_names(config.classes), find_images(config.images)
     if names is not None and len(names) < 2:
         raise UserError(f"--classes {config.classes!r}: a name alone always has probability 1. Give two or more.")

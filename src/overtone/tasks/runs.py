@@ -24,6 +24,7 @@ FINISHED = {
     "adapt": "adapter.json",
     "train": "classifier.json",
     "pretrain": "pretraining.json",
+    "translate": "translator.json",  # `train --task translate`
 }  # by verb, the file that it writes last
 CHECKPOINTS = "checkpoints"
 IN_ONE_GO = "settings.json"  # of a run that is not gone on with: not SETTINGS, by which an interrupted one is known

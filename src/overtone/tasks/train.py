@@ -1,4 +1,7 @@
-"""`overtone train`: train a compact spectral classifier of pictures from scratch, and report how well it does."""
+"""`overtone train`: train a compact spectral network from scratch, and report how well it does.
+
+Here it is a classifier of pictures; `translate` has the translators.
+"""
 
 import dataclasses
 import sys
@@ -13,7 +16,7 @@ from tyro.conf import Positional, arg
 from overtone.errors import UserError
 from overtone.files import write_atomically
 from overtone.processes import process_number, processes
-from overtone.tasks.options import require_at_least, require_seed
+from overtone.tasks.options import as_option, require_at_least, require_seed
 from overtone.tasks.runs import CHECKPOINTS, begun, require_pictures
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from overtone.report.training import TrainReport
     from overtone.tasks.classifier import Classifier, Objective
     from overtone.tasks.presets import Preset
+    from overtone.tasks.translate import TranslateResult
     from overtone.training import Loop
 
 TENSORBOARD = "tensorboard"
@@ -34,24 +38,36 @@ RECIPE = ("epochs", "batch_size", "learning_rate")  # what the user can set of a
 CURVES = ("loss", "training_accuracy", "validation_accuracy")
 LEAST_STEPS = 8  # an epoch, where the recipe's batch is not asked for by the user
 SAMPLED = 2000  # training pictures that the accuracy on them is taken from
+# By task, the options that mean nothing to it
+FOREIGN = {"classify": ("steps", "cross"), "translate": ("epochs", "image_column", "label_column")}
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Train a compact spectral classifier of pictures from scratch, and report how well it does on test pictures."""
+    """Train a compact spectral network from scratch, a classifier or a translator, and report how well it does."""
 
     data: Positional[str]
-    """`fashion-mnist`, `emoji`, a folder of class folders (CIFAR and ImageNet are known), a table, or a hub id."""
+    """`fashion-mnist`, `emoji`, a folder of class folders (CIFAR and ImageNet are known), a table, or a hub id. To
+    translate: `debian-en-de`, a folder with train.en, train.de and so on, a table, or a hub id."""
     out: Annotated[str, arg(aliases=["-o"])] = ""
     """The run folder; runs/<data>, numbered, when not given."""
-    preset: Literal["auto", "cifar", "imagenet", "fashion-mnist", "pictures"] = "auto"
-    """The recipe: the paper's for cifar and imagenet, ours for the others; the data's own, or pictures, when auto."""
+    task: Literal["classify", "translate"] = "classify"
+    """Tell classes of pictures apart, or translate sentences."""
+    preset: Literal["auto", "cifar", "imagenet", "fashion-mnist", "pictures", "wmt14", "small", "mini", "tiny"] = "auto"
+    """The recipe: the paper's for cifar, imagenet and wmt14, ours for the others; auto takes the data's own, or
+    pictures. To translate: wmt14, small (for a GPU), mini or tiny; auto takes small on a GPU, else tiny."""
     mixer: Literal["shfin", "attention", "gfnet", "afno", "fnet", "conv"] = "shfin"
-    """What mixes positions; all else in the network stays the same."""
+    """What mixes positions (a translator's in its encoder); all else in the network stays the same."""
+    languages: str = "en-de"
+    """From which language and to which to translate."""
+    cross: Annotated[Literal["attention", "shfin"] | None, arg(metavar="{attention,shfin}")] = None
+    """What a translator's decoder attends to: positions (attention), or spectra of patches of them (shfin)."""
     epochs: Annotated[int | None, arg(metavar="INT")] = None
     """Passes over the training pictures; the recipe's when not given."""
+    steps: Annotated[int | None, arg(metavar="INT")] = None
+    """Steps of a translator's training; the recipe's when not given."""
     batch_size: Annotated[int | None, arg(metavar="INT")] = None
-    """Pictures a step, over all processes; the recipe's when not given."""
+    """Pictures, or tokens of each language, a step, over all processes; the recipe's when not given."""
     learning_rate: Annotated[float | None, arg(metavar="FLOAT")] = None
     """At its highest; the recipe's when not given."""
     seed: int = 0
@@ -71,8 +87,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Raise UserError for a number out of range."""
-        require_at_least(self, epochs=1, batch_size=1)
+        require_at_least(self, epochs=1, steps=1, batch_size=1)
         require_seed(self.seed)
+        for option in FOREIGN[self.task]:
+            if getattr(self, option) is not None:
+                raise UserError(f"{as_option(option)} is not for --task {self.task}.")
         if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
             raise UserError(f"--learning-rate {self.learning_rate}: give a number above 0.")
 
@@ -95,7 +114,7 @@ class Sets:
     test: "Pixels"
 
 
-def train(config: TrainConfig, network: "PreTrainedModel | None" = None) -> TrainResult:
+def train(config: TrainConfig, network: "PreTrainedModel | None" = None) -> "TrainResult | TranslateResult":
     """Run the whole job: read, train, judge, write.
 
     From Python, any image classifier of transformers, such as a ViT or a ResNet made from a config, can be given as
@@ -104,7 +123,10 @@ def train(config: TrainConfig, network: "PreTrainedModel | None" = None) -> Trai
     Raises UserError for what the user can mend, and KeyboardInterrupt that says how to go on.
     """
     from overtone.data import load
+    from overtone.tasks.translate import train_translator
 
+    if config.task == "translate":
+        return train_translator(config)
     config, preset = settled(config)
     splits = load(config.data, config.seed, None, config.image_column, config.label_column)
     if config.batch_size is None:
@@ -129,6 +151,8 @@ def settled(config: TrainConfig) -> "tuple[TrainConfig, Preset]":
     device = pick_device(config.device)
     precision = pick_precision(config.precision, device)
     name = choose_preset(config.data) if config.preset == "auto" else config.preset
+    if name not in PRESETS:
+        raise UserError(f"--preset {name} is for --task translate. For pictures there are {', '.join(PRESETS)}.")
     own = {key: getattr(config, key) for key in RECIPE if getattr(config, key) is not None}
     config = dataclasses.replace(config, preset=name, device=device, precision=precision)
     return config, dataclasses.replace(PRESETS[name], **own)

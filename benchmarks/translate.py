@@ -1,0 +1,186 @@
+"""Translators beside each other: `python -m benchmarks.translate`, the table of issue 7 (SHFIN's paper, table 3).
+
+The encoder mixes by attention, SHFIN, FNet or AFNO, all else equal: the same pairs, subwords, steps and seeds, by one
+recipe of `overtone train --task translate`, through `overtone.tasks.train`. A row more has SHFIN as cross-attention
+too. BLEU (sacrebleu, 13a) and chrF of test sentences, 4 beams, mean and standard deviation over seeds.
+
+Beside them: trained parameters; multiply-adds of a pair of 128 + 128 tokens; milliseconds for 64 sentences of 128 and
+of 1,024 tokens through the encoder, the median of rounds in which all take turns; and the peak memory of a step of
+training without the optimiser: weights, and what forward and backward pass of 16 pairs of 128 + 128 tokens take.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from benchmarks.table import machine
+from transformers import PreTrainedTokenizerFast
+
+from overtone.counting import in_units, multiply_adds
+from overtone.data.parallel import ParallelSplits, Sentences, load_parallel, train_subwords
+from overtone.models import ShfinForTranslation
+from overtone.tasks import TrainConfig, train
+from overtone.tasks.bench import _peak_on_cpu, _peak_on_cuda
+from overtone.tasks.translate import TranslateResult
+from overtone.tasks.translate_presets import TRANSLATION_PRESETS, TranslationPreset
+from overtone.tasks.translate_training import token_loss
+
+ROWS: dict[str, dict[str, str]] = {
+    "attention": {"mixer": "attention"},
+    "SHFIN": {"mixer": "shfin"},
+    "FNet": {"mixer": "fnet"},
+    "AFNO": {"mixer": "afno"},
+    "SHFIN, SHFIN cross-attention": {"mixer": "shfin", "cross": "shfin"},
+}
+SENTENCES, LENGTHS, TRAINED = 64, (128, 1024), 16
+
+
+def write_pairs(splits: ParallelSplits, pairs: int | None, tests: int | None, folder: Path) -> None:
+    """Write the parts as aligned files, of the training and of the test pairs no more than so many."""
+    most = {"train": pairs, "val": None, "test": tests}
+    for part, number in most.items():
+        sentences: Sentences = getattr(splits, part)
+        some = sentences.select(range(min(number or len(sentences), len(sentences))))
+        for language, texts in ((splits.source_language, some.source), (splits.target_language, some.target)):
+            (folder / f"{part}.{language}").write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+
+
+def score(row: str, seed: int, data: Path, options: argparse.Namespace) -> dict[str, float]:
+    """Train one network and return its scores on the test sentences."""
+    out = Path(options.out or data.parent) / f"{row}-{seed}".replace(" ", "-").replace(",", "")
+    config = TrainConfig(
+        str(data),
+        out=str(out),
+        task="translate",
+        preset=options.size,
+        steps=options.steps,
+        batch_size=options.batch_size,
+        seed=seed,
+        device=options.device,
+        **ROWS[row],  # type: ignore[arg-type]
+    )
+    result = train(config)
+    assert isinstance(result, TranslateResult)
+    return {score.name: score.value for score in result.report.scores}
+
+
+def network(row: str, preset: TranslationPreset, tokenizer: PreTrainedTokenizerFast) -> ShfinForTranslation:
+    """Return a network of a row with random weights, the same in every run."""
+    torch.manual_seed(0)
+    return ShfinForTranslation(preset.network(tokenizer, **ROWS[row])).eval()
+
+
+def tokens(model: ShfinForTranslation, sentences: int, length: int) -> torch.Tensor:
+    """Return sentences of so many random subwords."""
+    return torch.randint(4, model.config.vocab_size, (sentences, length), device=model.device)
+
+
+def costs(models: dict[str, ShfinForTranslation], rounds: int) -> dict[str, dict[str, str]]:
+    """Return what each network costs, by row and column."""
+    found: dict[str, dict[str, str]] = {}
+    for row, model in models.items():
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        source = tokens(model, 1, 128)
+        work = multiply_adds(model, source, None, source).multiply_adds
+        found[row] = {"parameters": in_units(trained), "multiply-adds": in_units(work)}
+        found[row]["MiB in training"] = f"{training_memory(model) / 2**20:.0f}"
+    for length in LENGTHS:
+        runs = {row: _encoding(model, tokens(model, SENTENCES, length)) for row, model in models.items()}
+        for row, milliseconds in timed(runs, rounds).items():
+            found[row][f"encoder ms, {length:,} tokens"] = f"{milliseconds:.0f}"
+    return found
+
+
+def training_memory(model: ShfinForTranslation) -> int:
+    """Return bytes for the weights, and the most that a forward and backward pass have allocated at a time."""
+    source = tokens(model, TRAINED, 128)
+    model.train()
+
+    def step() -> None:
+        model.zero_grad()
+        token_loss(model(source, None, source, use_cache=False).logits, source, 0.1).backward()
+
+    step()  # gradients are there before the step that is measured, as in training
+    peak = (_peak_on_cpu if model.device.type == "cpu" else _peak_on_cuda)(step)
+    model.zero_grad()
+    model.eval()
+    return peak + sum(p.nbytes for p in model.parameters())
+
+
+def timed(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the median milliseconds of each, in rounds in which all take turns; a round before warms up."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for turn in range(rounds + 1):
+        for row, run in runs.items():
+            started = time.perf_counter()
+            run()
+            if turn:
+                seconds[row].append(time.perf_counter() - started)
+    return {row: 1e3 * statistics.median(values) for row, values in seconds.items()}
+
+
+def _encoding(model: ShfinForTranslation, source: torch.Tensor) -> Callable[[], object]:
+    @torch.no_grad()
+    def run() -> object:
+        return model.model.encoder(source).last_hidden_state.sum().item()  # a GPU is waited for
+
+    return run
+
+
+def spread(values: list[float]) -> str:
+    """Return the mean and, of several values, their standard deviation."""
+    mean = f"{statistics.mean(values):.1f}"
+    return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
+
+
+def main() -> None:
+    """Train every row with every seed, measure what each costs, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="debian-en-de")
+    parser.add_argument("--size", choices=list(TRANSLATION_PRESETS), default="tiny")
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3], help="none: costs alone")
+    parser.add_argument("--pairs", type=int, help="to learn from, at most")
+    parser.add_argument("--test-pairs", type=int, help="to be judged on, at most")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", help="where the runs are kept")
+    options = parser.parse_args()
+    preset = TRANSLATION_PRESETS[options.size]
+    splits = load_parallel(options.data, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder, "data")
+        data.mkdir()
+        write_pairs(splits, options.pairs, options.test_pairs, data)
+        scores: dict[str, dict[str, list[float]]] = {row: defaultdict(list) for row in options.rows}
+        for seed in options.seeds:
+            for row in options.rows:
+                started = time.perf_counter()
+                for name, value in score(row, seed, data, options).items():
+                    scores[row][name].append(value)
+                said = ", ".join(f"{name} {values[-1]:.2f}" for name, values in scores[row].items())
+                print(f"seed {seed}, {row}: {said} after {time.perf_counter() - started:.0f} s", flush=True)
+        learned = load_parallel(str(data), 0, splits.source_language, splits.target_language).train
+        tokenizer = train_subwords(learned, preset.vocabulary, Path(folder, "subwords"))
+        models = {row: network(row, preset, tokenizer).to(options.device) for row in options.rows}
+        figures = costs(models, options.rounds)
+    print(f"\n{options.size}, {len(learned):,} pairs, {options.steps or preset.steps:,} steps; {machine()}\n")
+    rows: dict[str, dict[str, Any]] = {
+        row: {name: spread(values) for name, values in scores[row].items()} | figures[row] for row in options.rows
+    }
+    columns = list(rows[options.rows[0]])
+    print(f"| encoder | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}")
+    for row, cells in rows.items():
+        print(f"| {row} | {' | '.join(cells.values())} |")
+
+
+if __name__ == "__main__":
+    main()

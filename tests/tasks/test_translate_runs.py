@@ -1,0 +1,106 @@
+"""Runs of `train --task translate`: gone on with, with every mixer, and those that cannot be."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from translate_samples import run, weights, write_text
+
+from overtone.errors import UserError
+from overtone.tasks import TrainConfig, train
+from overtone.tasks.translate import languages, rhythm
+from overtone.tasks.translate_training import snapshot_steps
+from overtone.tasks.translator import Translator
+from overtone.training import Bar
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_text(tmp_path_factory.mktemp("text") / "toy")
+
+
+def test_an_interrupted_run_ends_where_an_unbroken_one_does(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With dropout, noise and batches as they were, and the same weights averaged."""
+    unbroken = run(text, tmp_path / "unbroken")
+    original = Bar.on_step_end
+
+    def interrupt(bar: Bar, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        original(bar, args, state, control, **kwargs)
+        if state.global_step == 9:  # the last checkpoint is at 5, weights to be averaged are at 8
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bar, "on_step_end", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(text, tmp_path / "run")
+    torch.manual_seed(99)
+    resumed = run(text, tmp_path / "run", resume=True)
+    assert torch.equal(weights(resumed.translator.network), weights(unbroken.translator.network))
+    assert resumed.report.panels == unbroken.report.panels
+    assert resumed.report.sentences == unbroken.report.sentences
+
+
+@pytest.mark.parametrize("settings", [{"mixer": "fnet"}, {"mixer": "attention", "cross": "shfin"}])
+def test_every_mixer_trains(settings: dict[str, str], text: Path, tmp_path: Path) -> None:
+    result = run(text, tmp_path / "run", steps=2, **settings)
+    config = Translator.load(result.folder).network.config
+    assert {name: getattr(config, name) for name in settings} == settings
+
+
+def test_lines_that_cannot_be_used_are_told(text: Path, tmp_path: Path) -> None:
+    shutil.copytree(text, tmp_path / "data")
+    with (tmp_path / "data" / "train.en").open("a") as source, (tmp_path / "data" / "train.de").open("a") as target:
+        source.write("\n" + "book " * 60 + "\n")
+        target.write("Haus\n" + "Buch " * 60 + "\n")
+    report = run(tmp_path / "data", tmp_path / "run", steps=1).report
+    assert [Path(item.source).name for item in report.skipped] == ["train.en:301"]
+    cut = next(choice.value for choice in report.choices if choice.what == "cut")
+    assert cut == "1 source and 1 target sentences past 40 subwords"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"epochs": 3}, "--epochs is not for --task translate"),
+        ({"image_column": "x"}, "--image-column is not for --task translate"),
+        ({"steps": 0}, "--steps 0: give a number of 1 or more"),
+        ({"task": "classify", "steps": 3}, "--steps is not for --task classify"),
+        ({"task": "classify", "cross": "shfin"}, "--cross is not for --task classify"),
+        ({"task": "classify", "preset": "tiny"}, "--preset tiny is for --task translate"),
+        ({"preset": "cifar"}, "--preset cifar is for pictures. Translators have wmt14, small, mini, tiny"),
+        ({"mixer": "gfnet"}, "--mixer gfnet is not for sentences. Take one of shfin, attention, fnet, afno"),
+        ({"languages": "en"}, "--languages 'en': give two, such as en-de"),
+        ({"languages": "en-en"}, "--languages 'en-en': give two"),
+        ({"languages": "en-fr"}, "No file of the language 'fr'"),
+    ],
+)
+def test_settings_that_do_not_fit(settings: dict[str, Any], said: str, text: Path, tmp_path: Path) -> None:
+    defaults: dict[str, Any] = {"task": "translate", "out": str(tmp_path / "run"), "device": "cpu"}
+    data = str(text)
+    if settings.get("preset") == "tiny":
+        data = "emoji"
+    with pytest.raises(UserError, match=re.escape(said)):
+        train(TrainConfig(data, **(defaults | settings)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_text_with_nothing_to_learn_from(tmp_path: Path) -> None:
+    data = write_text(tmp_path / "data", {"test": 12})
+    with pytest.raises(UserError, match="There is no sentence to learn from"):
+        run(data, tmp_path / "run")
+
+
+def test_when_it_measures_and_which_weights_are_averaged() -> None:
+    for steps, measured, logged in ((1, 1, 1), (3, 3, 1), (7, 5, 1), (1000, 50, 10), (50_000, 2500, 500)):
+        assert (rhythm(steps).measured, rhythm(steps).logged) == (measured, logged)
+    assert snapshot_steps(1000, 5, 10) == [960, 970, 980, 990, 1000]
+    assert snapshot_steps(3, 5, 1) == [1, 2, 3]
+
+
+def test_languages() -> None:
+    assert languages("de-en") == ("de", "en")
