@@ -22,7 +22,7 @@ demo: setup  ## adapt the embedded model to emoji with two pictures a class; pri
 	$(BIN)/overtone adapt emoji --shots 2 --out runs/demo
 
 test: setup browser  ## run every test, a process a core
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: setup  ## check the format, the style and the types
 	$(BIN)/ruff format --check .
