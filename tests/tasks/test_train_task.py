@@ -247,7 +247,10 @@ def test_fashion_mnist_by_its_own_recipe(tmp_path: Path, monkeypatch: pytest.Mon
     assert result.classifier.normalise.mean.item() == pytest.approx(held["train_images"].mean() / 255, rel=1e-5)
     assert result.report.top5 is not None
     hows = {choice.what: (choice.value, choice.how) for choice in result.report.choices}
-    assert hows["recipe"] == ("fashion-mnist", "ours, after the CIFAR speed runs (Jordan, arXiv 2404.00498)")
+    assert hows["recipe"] == (
+        "fashion-mnist",
+        "ours; alternating flips after the CIFAR speed runs (Jordan, arXiv 2404.00498)",
+    )
     assert hows["batch"] == ("10 pictures, over 1 process", f"the recipe fashion-mnist: {hows['recipe'][1]}")
     assert hows["epochs"] == ("1", "set by you")
     assert json.loads((tmp_path / "run" / "config.json").read_text())["data"] == "fashion-mnist"

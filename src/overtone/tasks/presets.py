@@ -73,8 +73,8 @@ PRESETS: dict[str, Preset] = {
         smoothing=0.1,
         base="small",
     ),
-    # Small batches, few and narrow channels and an overlapping stem gave most in runs of an epoch and less (the stem:
-    # 84.4 against 81.0 % on 10,000 training pictures held out for it). Alternating flips are the speed runs'.
+    # Alternating flips are the speed runs'. On 10,000 training pictures held out, after an epoch on the others, this
+    # gave 84.4 %; with linear cells 81.0, with batches of 256 81.9, and wider (64, 96, 160 channels) 84.0.
     "fashion-mnist": Preset(
         source="ours; alternating flips after the CIFAR speed runs (Jordan, arXiv 2404.00498)",
         framing=Framing(size=28, stored=28, channels=1),
