@@ -340,15 +340,6 @@ def test_a_folder_that_is_no_whole_run(run: Callable[..., TrainResult], colours:
         Classifier.load(folder)
 
 
-def test_a_long_reading_is_told_of_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    clock = iter((0.0, 1.0, 2.0, 3.0))
-    monkeypatch.setattr(MODULE.time, "monotonic", lambda: next(clock))
-    reading = MODULE.Reading()
-    for done in (100, 200, 300):
-        reading(done, 5000)
-    assert capsys.readouterr() == ("", "reading 5,000 pictures: 100 a second, 48 s left\n")
-
-
 def test_a_batch_of_a_small_set(run: Callable[..., TrainResult], colours: Path) -> None:
     """32 pictures: eight steps of four, unless the user asks for more at once than there are."""
     assert json.loads((run(colours, batch_size=None).folder / "config.json").read_text())["batch_size"] == 4

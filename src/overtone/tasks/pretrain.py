@@ -145,7 +145,7 @@ def build(config: PretrainConfig) -> "Assembly":
 def read(config: PretrainConfig) -> "PairSplits":
     """Return the pairs, every picture of which can be opened but those of a stream, which are opened as it goes."""
     from overtone.data.pairs import check_pairs, load_pairs
-    from overtone.tasks.train import Reading
+    from overtone.tasks.reading import Reading
 
     columns = (config.image_column, config.caption_column)
     splits = load_pairs(config.data, *columns, seed=config.seed, stream=config.stream, watch=Reading())
@@ -235,7 +235,7 @@ def batches(
     """Return what is learned from, in batches without an end."""
     from overtone.data.pairs import PairStream
     from overtone.tasks.pretrain_data import SetBatches, StreamBatches, read_training
-    from overtone.tasks.train import Reading
+    from overtone.tasks.reading import Reading
 
     size, tokenize = assembly.preparation.size, assembly.preparation.tokenize
     if isinstance(splits.train, PairStream):

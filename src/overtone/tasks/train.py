@@ -4,8 +4,6 @@ Here it is a classifier of pictures; `translate` has the translators.
 """
 
 import dataclasses
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,6 +174,7 @@ def read(
 ) -> "tuple[Sets, Splits]":
     """Open all pictures once, and return them with the splits, less the bad ones and those of classes never seen."""
     from overtone.data.pixels import read_pixels
+    from overtone.tasks.reading import Reading
     from overtone.training import own_device
 
     framing = preset.framing if network is None else _framed(preset.framing, network)
@@ -352,25 +351,6 @@ def _loop(config: TrainConfig, objective: "Objective", views: "Views", folder: P
         tensorboard=folder / TENSORBOARD if config.tensorboard else None,
         callbacks=(Anneal(lambda fraction: anneal(fraction, config.seed)),) if anneal else (),
     )
-
-
-class Reading:
-    """Say once, within seconds, how fast the training pictures are read and how long it takes."""
-
-    FIRST = 2.0  # seconds
-
-    def __init__(self) -> None:
-        self.begun, self.said = time.monotonic(), process_number() > 0
-
-    def __call__(self, done: int, all: int) -> None:
-        """Look at the clock."""
-        from overtone.training import duration
-
-        gone = time.monotonic() - self.begun
-        if not self.said and gone >= self.FIRST:
-            self.said = True
-            left = duration(gone / done * (all - done))
-            print(f"reading {all:,} pictures: {done / gone:,.0f} a second, {left} left", file=sys.stderr)
 
 
 def _framed(framing: "Framing", network: "PreTrainedModel") -> "Framing":
