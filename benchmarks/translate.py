@@ -26,7 +26,7 @@ from overtone.counting import in_units, multiply_adds
 from overtone.data.parallel import ParallelSplits, Sentences, load_parallel, train_subwords
 from overtone.models import ShfinForTranslation
 from overtone.tasks import TrainConfig, train
-from overtone.tasks.bench import _peak_on_cpu, _peak_on_cuda
+from overtone.tasks.bench import peak_on_cpu, peak_on_cuda
 from overtone.tasks.translate import TranslateResult
 from overtone.tasks.translate_presets import TRANSLATION_PRESETS, TranslationPreset
 from overtone.tasks.translate_training import token_loss
@@ -107,7 +107,7 @@ def training_memory(model: ShfinForTranslation) -> int:
         token_loss(model(source, None, source, use_cache=False).logits, source, 0.1).backward()
 
     step()  # gradients are there before the step that is measured, as in training
-    peak = (_peak_on_cpu if model.device.type == "cpu" else _peak_on_cuda)(step)
+    peak = (peak_on_cpu if model.device.type == "cpu" else peak_on_cuda)(step)
     model.zero_grad()
     model.eval()
     return peak + sum(p.nbytes for p in model.parameters())

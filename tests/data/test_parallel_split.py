@@ -1,12 +1,13 @@
 """Parts of parallel text: drawn under a seed, without a sentence in two of them."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overtone.data.parallel import ParallelSplits, Sentences
+from overtone.data.parallel import ParallelSplits, Sentences, load_test_sentences
 from overtone.data.parallel.source import ParallelSource
 from overtone.data.parallel.split import PERCENT, arrange
 from overtone.errors import UserError
@@ -45,6 +46,25 @@ def test_given_parts_stay_whole_and_what_they_share_is_not_learned_from() -> Non
     assert splits.train == numbered(0, 90)
     values = {what: value for what, value, _ in splits.choices}
     assert values == {"validation sentences": "10 pairs left out", "training sentences": "10 pairs left out"}
+
+
+def test_to_be_judged_on_are_the_test_sentences_or_all_where_none_are_set_apart(tmp_path: Path) -> None:
+    for part, sentences in (("train", numbered(0, 3)), ("test", numbered(3, 5))):
+        (tmp_path / f"{part}.en").write_text("\n".join(sentences.source) + "\n")
+        (tmp_path / f"{part}.de").write_text("\n".join(sentences.target) + "\n")
+    assert load_test_sentences(str(tmp_path)).sentences == numbered(3, 5)
+    table = tmp_path / "few.tsv"
+    pairs = zip(numbered(0, 3).source, numbered(0, 3).target, strict=True)
+    table.write_text("en\tde\n" + "".join(f"{a}\t{b}\n" for a, b in pairs))
+    found = load_test_sentences(str(table))  # too few to hold any out, which nothing asks for
+    assert found.sentences == numbered(0, 3)
+    assert ("test sentences", "all, 3 pairs") in [choice[:2] for choice in found.choices]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for language in ("en", "de"):
+        (empty / f"train.{language}").write_text("\n\n")
+    with pytest.raises(UserError, match="No sentence with its translation"):
+        load_test_sentences(str(empty))
 
 
 def test_the_same_pair_is_learned_from_once() -> None:

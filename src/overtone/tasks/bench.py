@@ -156,11 +156,12 @@ def peak_memory(model: "nn.Module", pictures: "Tensor") -> int | None:
     As torch's allocators report it: what libraries take for themselves is not in it. None where they do not report.
     """
     held = [*model.parameters(), *model.buffers(), pictures]
-    passing = {"cpu": _peak_on_cpu, "cuda": _peak_on_cuda}.get(pictures.device.type)
+    passing = {"cpu": peak_on_cpu, "cuda": peak_on_cuda}.get(pictures.device.type)
     return None if passing is None else sum(t.nbytes for t in held) + passing(lambda: _forward(model, pictures))
 
 
-def _peak_on_cpu(run: Callable[[], object]) -> int:
+def peak_on_cpu(run: Callable[[], object]) -> int:
+    """Return the most bytes that `run` has allocated at a time on the CPU."""
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
@@ -170,7 +171,8 @@ def _peak_on_cpu(run: Callable[[], object]) -> int:
     return max(itertools.accumulate((size for _, size in changes), initial=0))
 
 
-def _peak_on_cuda(run: Callable[[], object]) -> int:
+def peak_on_cuda(run: Callable[[], object]) -> int:
+    """Return the most bytes that `run` has allocated at a time on the GPU."""
     import torch
 
     torch.cuda.reset_peak_memory_stats()

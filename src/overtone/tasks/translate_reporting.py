@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overtone.data.names import count
-from overtone.data.parallel import ParallelSplits, Sentences, load_parallel
-from overtone.data.parallel.source import join
-from overtone.data.parallel.split import HELD
+from overtone.data.parallel import ParallelSplits, Sentences, TestSentences, load_parallel, load_test_sentences
 from overtone.data.pixels import evenly
 from overtone.errors import UserError
 from overtone.farl.adapter import versions
@@ -141,19 +139,13 @@ def score_translator(config: "EvaluateConfig", device: str) -> TranslationReport
         if getattr(config, option) is not None:
             raise UserError(f"--{option.replace('_', '-')} is for pictures: {config.adapter!r} is a translator.")
     translator, made = Translator.load(config.adapter, device), read_settings(Path(config.adapter))
-    splits = load_parallel(config.data, made.get("seed", 0), translator.source, translator.target)
-    test, choices = splits.test, list(splits.choices)
-    if made.get("data") != place_of(config.data) and _drawn(choices):
-        test = join((splits.train, splits.val, splits.test))
-        choices = [("test sentences", f"all, {count(len(test), 'pair')}", "the data sets none apart")]
-    if not len(test):
-        raise UserError(f"There is no test sentence in {config.data!r}.")
-    report = scored(f"{config.adapter} on {config.data}", translator, test)
-    report.choices = [*(Choice(*choice) for choice in choices), Choice("network", config.adapter, "named by you")]
-    report.skipped = list(splits.skipped)
+    languages = translator.source, translator.target
+    if made.get("data") == place_of(config.data):  # the same draw as the run's, which did not learn from it
+        splits = load_parallel(config.data, made.get("seed", 0), *languages)
+        test = TestSentences(splits.test, splits.skipped, splits.choices)
+    else:
+        test = load_test_sentences(config.data, *languages)
+    report = scored(f"{config.adapter} on {config.data}", translator, test.sentences)
+    report.choices = [*(Choice(*choice) for choice in test.choices), Choice("network", config.adapter, "named by you")]
+    report.skipped = list(test.skipped)
     return report
-
-
-def _drawn(choices: Sequence[tuple[str, str, str]]) -> bool:
-    """Return whether the test sentences were drawn from the others, which only a run's own data needs."""
-    return any(what == HELD["test"] and how.startswith("made here") for what, _, how in choices)

@@ -2,8 +2,17 @@
 
 from overtone.data.imageset import Skipped
 from overtone.data.parallel.lines import read_lines
-from overtone.data.parallel.loading import load_parallel
-from overtone.data.parallel.sentences import ParallelSplits, Sentences
+from overtone.data.parallel.loading import load_parallel, load_test_sentences
+from overtone.data.parallel.sentences import ParallelSplits, Sentences, TestSentences
 from overtone.data.parallel.subwords import train_subwords
 
-__all__ = ["ParallelSplits", "Sentences", "Skipped", "load_parallel", "read_lines", "train_subwords"]
+__all__ = [
+    "ParallelSplits",
+    "Sentences",
+    "Skipped",
+    "TestSentences",
+    "load_parallel",
+    "load_test_sentences",
+    "read_lines",
+    "train_subwords",
+]

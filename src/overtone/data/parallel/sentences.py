@@ -41,3 +41,14 @@ class ParallelSplits:
     target_language: str
     skipped: tuple[Skipped, ...]  # "FILE:LINE" and why it could not be used
     choices: tuple[tuple[str, str, str], ...]  # (what, value, why) of every decision made here
+
+
+@dataclass(frozen=True)
+class TestSentences:
+    """Sentences to judge a translator on."""
+
+    __test__ = False  # no test, whatever pytest makes of the name
+
+    sentences: Sentences
+    skipped: tuple[Skipped, ...]
+    choices: tuple[tuple[str, str, str], ...]
