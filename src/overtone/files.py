@@ -1,8 +1,22 @@
-"""Writing files so that a reader never meets half of one."""
+"""Where files are kept, and writing them so that a reader never meets half of one."""
 
 import os
 import secrets
 from pathlib import Path
+
+
+def user_cache() -> Path:
+    """Return `overtone` in the user's cache: below XDG_CACHE_HOME, else ~/.cache. It need not be there."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "overtone"
+
+
+def reserve(file: int, size: int) -> None:
+    """Let an open file have `size` bytes on the disk, where the system can: OSError for a full disk.
+
+    A full disk that is met while writing to a file's mapped pages is a crash instead.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, max(1, size))
 
 
 def write_atomically(path: Path | str, data: str | bytes) -> Path:

@@ -1,6 +1,5 @@
 """Fashion-MNIST (Xiao et al. 2017), from the one file that `tools/fashion_mnist.py` makes of Debian's package."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from safetensors.numpy import load_file
 from overtone.data.imageset import Row
 from overtone.data.source import Level, Source
 from overtone.errors import UserError
+from overtone.files import user_cache
 
 FASHION_MNIST = "fashion-mnist"
 CLASSES = (
@@ -31,8 +31,7 @@ HOW = "In Overtone's source folder, `python -m tools.fashion_mnist` makes it of 
 
 def fashion_mnist_file() -> Path:
     """Return where the set stands: `overtone/fashion-mnist.safetensors` in the user's cache (XDG_CACHE_HOME)."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "overtone" / "fashion-mnist.safetensors"
+    return user_cache() / "fashion-mnist.safetensors"
 
 
 def read_fashion_mnist() -> Source:

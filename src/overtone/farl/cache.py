@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 
@@ -15,6 +14,7 @@ from overtone.farl.injection import first_layer
 from overtone.farl.reuse import Draft, begin, find
 from overtone.farl.states import BATCH, ImageStates, view_states
 from overtone.farl.views import CROP, Views
+from overtone.files import reserve
 from overtone.models.backbone import Backbone
 
 MEMORY = 2 * 2**30  # bytes of cached states that stay in memory; more go to a file that is mapped
@@ -97,6 +97,5 @@ def _room(rows: int, like: Tensor, on_disk: bool) -> Tensor:
         return torch.empty(shape, dtype=like.dtype)
     with tempfile.NamedTemporaryFile(prefix="overtone-") as file:  # unlinked at once; the mapping keeps it alive
         size = torch.Size(shape).numel()
-        if hasattr(os, "posix_fallocate"):  # a full disk is an OSError here; while writing to the mapping, a crash
-            os.posix_fallocate(file.fileno(), 0, max(1, size * like.element_size()))
+        reserve(file.fileno(), size * like.element_size())
         return torch.from_file(file.name, shared=True, size=size, dtype=like.dtype).view(shape)

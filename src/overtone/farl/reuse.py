@@ -20,6 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from overtone.files import reserve, user_cache
+
 MOST = 4 * 2**30  # bytes of the whole folder
 STALE = 86400  # seconds after which a file that was never finished belongs to a run that is gone
 DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
@@ -31,7 +33,7 @@ def folder() -> Path | None:
     named = os.environ.get("OVERTONE_CACHE")
     if named is not None:
         return Path(named) / "states" if named else None
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "overtone" / "states"
+    return user_cache() / "states"
 
 
 def find(key: str) -> dict[str, Tensor] | None:
@@ -104,8 +106,7 @@ class Draft:
         header, places, size = _header(shapes)
         try:
             with self.beside.open("xb+") as file:
-                if hasattr(os, "posix_fallocate"):  # a full disk is an OSError here; while writing to pages, a crash
-                    os.posix_fallocate(file.fileno(), 0, len(header) + size)
+                reserve(file.fileno(), len(header) + size)
                 file.truncate(len(header) + size)
                 file.write(header)
             pages = np.memmap(self.beside, dtype=np.uint8, mode="r+", offset=0)

@@ -20,7 +20,7 @@ from overtone.data.pixels import BATCH, Framing, Normalise, Pixels
 from overtone.errors import UserError
 from overtone.files import write_atomically
 from overtone.processes import process_number, processes
-from overtone.tasks.runs import FINISHED
+from overtone.tasks.runs import FINISHED, read_description
 
 NETWORK = "model"
 FORMAT = 1
@@ -116,12 +116,7 @@ class Classifier:
         """Read what `save` wrote; UserError when the folder does not hold it whole."""
         folder = Path(folder)
         try:
-            described = json.loads((folder / FINISHED["train"]).read_text(encoding="utf-8"))
-            if described["format"] != FORMAT:
-                raise UserError(
-                    f"{str(folder)!r} was written by another Overtone (format {described['format']}, here {FORMAT}): "
-                    "train again, or use that one."
-                )
+            described = read_description(folder, "train", FORMAT)
             network = AutoModelForImageClassification.from_pretrained(
                 folder / NETWORK, use_safetensors=True, local_files_only=True
             )

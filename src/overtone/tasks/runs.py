@@ -79,6 +79,20 @@ def finished_by(folder: str | Path) -> str | None:
     return next((verb for verb, last in FINISHED.items() if (Path(folder) / last).is_file()), None)
 
 
+def read_description(folder: Path, verb: str, made_for: int) -> dict[str, Any]:
+    """Return what the file says that stands last in a finished run of `verb`; UserError where its format is another.
+
+    Raises OSError, ValueError, KeyError or TypeError where there is no such file, or it is not whole.
+    """
+    described: dict[str, Any] = json.loads((folder / FINISHED[verb]).read_text(encoding="utf-8"))
+    if described["format"] != made_for:
+        raise UserError(
+            f"{str(folder)!r} was written by another Overtone (format {described['format']}, here {made_for}): "
+            "train again, or use that one."
+        )
+    return described
+
+
 def run_folder(data: str, out: str, resume: bool) -> Path:
     """Return the run's folder: the one named, else runs/<data>-N, a new one or with `resume` the last one."""
     if out:

@@ -15,7 +15,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast
 from overtone.errors import UserError
 from overtone.files import write_atomically
 from overtone.models.translation import ShfinForTranslation
-from overtone.tasks.runs import FINISHED
+from overtone.tasks.runs import FINISHED, read_description
 from overtone.tasks.translate_data import Encoded, encode, padded
 
 NETWORK = "model"
@@ -119,12 +119,7 @@ class Translator:
         """Read what `save` wrote; UserError when the folder does not hold it whole, or holds another vocabulary."""
         folder = Path(folder)
         try:
-            described = json.loads((folder / FINISHED["translate"]).read_text(encoding="utf-8"))
-            if described["format"] != FORMAT:
-                raise UserError(
-                    f"{str(folder)!r} was written by another Overtone (format {described['format']}, here {FORMAT}): "
-                    "train again, or use that one."
-                )
+            described = read_description(folder, "translate", FORMAT)
             tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / NETWORK, local_files_only=True)
             if fingerprint(tokenizer) != described["vocabulary"]:
                 raise UserError(

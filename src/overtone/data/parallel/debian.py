@@ -1,11 +1,11 @@
 """The built-in English-German corpus, where `tools/build_parallel.py` leaves it."""
 
-import os
 from pathlib import Path
 
 from overtone.data.parallel.folder import read_folder
 from overtone.data.parallel.source import ParallelSource
 from overtone.errors import UserError
+from overtone.files import user_cache
 
 DEBIAN = "debian-en-de"
 LANGUAGES = ("de", "en")
@@ -14,8 +14,7 @@ HOW = "In Overtone's source folder, `python -m tools.build_parallel` makes it of
 
 def debian_folder() -> Path:
     """Return where the corpus stands: `overtone/debian-en-de` in the user's cache (XDG_CACHE_HOME)."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "overtone" / DEBIAN
+    return user_cache() / DEBIAN
 
 
 def read_debian(source: str, target: str) -> ParallelSource:
