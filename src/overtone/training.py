@@ -74,6 +74,15 @@ class Steps:
         return min(2000, self.total // 10)
 
 
+def undecayed(network: torch.nn.Module, within: str = "") -> frozenset[str]:
+    """Return the parameters that weight decay would harm: biases, norms, and what `no_weight_decay` names.
+
+    Where `network` is a part of what is trained, `within` is its name there, with a dot.
+    """
+    named: set[str] = getattr(network, "no_weight_decay", set)()
+    return frozenset(f"{within}{name}" for name, p in network.named_parameters() if p.dim() < 2 or name in named)
+
+
 def train(
     model: torch.nn.Module,
     data: Dataset,

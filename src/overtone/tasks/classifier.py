@@ -21,6 +21,7 @@ from overtone.errors import UserError
 from overtone.files import write_atomically
 from overtone.processes import process_number, processes
 from overtone.tasks.runs import FINISHED, read_description
+from overtone.training import undecayed
 
 NETWORK = "model"
 FORMAT = 1
@@ -155,7 +156,4 @@ class Objective(nn.Module):
 
     def undecayed(self) -> frozenset[str]:
         """Return the parameters that weight decay would harm: biases, norms, and what the network names."""
-        named: set[str] = getattr(self.network, "no_weight_decay", set)()
-        return frozenset(
-            f"network.{name}" for name, p in self.network.named_parameters() if p.dim() < 2 or name in named
-        )
+        return undecayed(self.network, "network.")

@@ -12,6 +12,7 @@ from overtone.errors import UserError
 from overtone.losses import SDE, InfoNCE, SDEConfig, SigLIP, encode_in_chunks
 from overtone.models.assembly import Assembly, Lock
 from overtone.processes import processes
+from overtone.training import undecayed
 
 LossName = Literal["infonce", "siglip"]
 HIGHEST_SCALE = math.log(100)  # CLIP's bound of the logit scale
@@ -64,8 +65,7 @@ class Objective(nn.Module):
 
     def undecayed(self) -> frozenset[str]:
         """Return the parameters that weight decay would harm: biases, norms, and what the model names."""
-        named = self.model.no_weight_decay()
-        return frozenset(f"model.{name}" for name, p in self.model.named_parameters() if p.dim() < 2 or name in named)
+        return undecayed(self.model, "model.")
 
     def spectral_terms(self) -> dict[str, float]:
         """Return what SDE's loss was made of at the last step, for the log; nothing for another loss."""

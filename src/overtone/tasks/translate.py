@@ -238,15 +238,14 @@ def _loop(
     """Return what the training needs beside its settings."""
     from overtone.tasks.train import TENSORBOARD
     from overtone.tasks.translate_training import TranslationTrainer
-    from overtone.training import Anneal, Loop
+    from overtone.training import Anneal, Loop, undecayed
 
     network = translator.network
-    named = network.no_weight_decay()
     anneal = Anneal(lambda fraction: network.set_progress(fraction, config.seed))
     return Loop(
         doing="training",
         pace=True,
-        undecayed=frozenset(name for name, p in network.named_parameters() if p.dim() < 2 or name in named),
+        undecayed=undecayed(network),
         tensorboard=folder / TENSORBOARD if config.tensorboard else None,
         callbacks=(anneal, snapshots),
         steps=steps,
