@@ -26,11 +26,16 @@ from transformers.utils import logging
 
 from overtone.data import ImageSet, emoji_part
 from overtone.data.emoji import TEST_STYLES, TRAIN_STYLES
-from overtone.farl import Adapter, FarlConfig, recipe_for
+from overtone.farl import Adapter, FarlConfig, Injection, recipe_for
 from overtone.report import harmonic_mean
 from overtone.training import TrainingConfig
 
-METHODS = {"MMRL (no streams)": "plain", "FARL by_modality": "by_modality", "FARL by_depth": "by_depth"}
+METHODS: dict[str, tuple[Injection, bool]] = {  # injection, and whether classes have residuals
+    "MMRL (no streams)": ("plain", False),
+    "FARL by_modality": ("by_modality", False),
+    "FARL by_depth": ("by_depth", False),
+    "FARL by_modality, residuals (ours)": ("by_modality", True),
+}
 PROBE_C = 1.0  # inverse regularisation of the linear probe, chosen on the validation task of 0.1, 1, 10, 100, 1000
 Cells = dict[str, ImageSet]
 Config = TypeVar("Config", FarlConfig, TrainingConfig)
@@ -113,14 +118,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--validation", action="store_true")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--methods", nargs="+", default=list(METHODS.values()))
+    parser.add_argument("--rows", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--set", nargs="*", default=[])
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     logging.disable_progress_bar()
     train, cells = validation_task() if options.validation else test_task()
-    recipe = recipe_for(options.model)
     rows: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
 
     def add(name: str, scores: dict[str, float]) -> None:
@@ -128,16 +132,16 @@ def main() -> None:
             rows[name][cell].append(value)
 
     for seed in options.seeds:
-        training = dataclasses.replace(recipe.training, seed=seed, device=options.device)
-        for label, injection in METHODS.items():
-            if injection not in options.methods:
-                continue
+        for label in options.rows:
+            injection, residuals = METHODS[label]
+            recipe = recipe_for(options.model, residuals)
+            training = dataclasses.replace(recipe.training, seed=seed, device=options.device)
             started = time.perf_counter()
             method = with_settings(dataclasses.replace(recipe.method, injection=injection), options.set)
             adapter = Adapter.fit(train, options.model, method, with_settings(training, options.set))
             seconds = time.perf_counter() - started
             adapted, zero_shot = score_adapter(adapter, cells)
-            if label == next(n for n, i in METHODS.items() if i in options.methods):
+            if label == options.rows[0]:
                 add("zero-shot", zero_shot)
                 add("linear probe", score_probe(adapter, train, cells, seed))
             add(label, adapted)

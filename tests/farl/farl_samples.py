@@ -138,7 +138,7 @@ def config(injection: str = "by_modality", **changes: Any) -> FarlConfig:
 
 def model_of(backbone: Backbone, injection: str, seed: int = 0, **changes: Any) -> FarlModel:
     torch.manual_seed(seed)
-    return FarlModel(backbone, config(injection, **changes))
+    return FarlModel(backbone, config(injection, **changes), classes=3)
 
 
 def moved(model: FarlModel) -> FarlModel:

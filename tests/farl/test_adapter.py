@@ -48,7 +48,7 @@ NEW = ("green fish", "dog")
 def adapter(injection: str = "by_modality", templates: tuple[str, ...] = ("{}",), **changes: Any) -> Adapter:
     """Return an adapter that was never fitted but stands far from its start."""
     backbone = clip_backbone()
-    model = moved(FarlModel(backbone, config(injection, **changes)))
+    model = moved(FarlModel(backbone, config(injection, **changes), len(CLASSES)))
     made = {"training": {"seed": 0}, "views": 4, "amplitude_mix": False, "pictures": 0, "versions": {}}
     return Adapter(backbone, model, CLASSES, templates, made)
 
@@ -151,6 +151,23 @@ def test_default_templates() -> None:
 
 
 # Predicting
+
+
+@every
+@torch.no_grad()
+def test_residuals_count_where_all_classes_were_adapted_to(injection: str, tmp_path: Path) -> None:
+    """Saved and loaded they are the same; a class that was never seen has none, nor has what stands beside it."""
+    one = adapter(injection, residual=0.5, alpha=1.0)
+    loaded = Adapter.load(one.save(tmp_path), one.backbone)
+    features = one.encode_images([picture(number) for number in range(4)])
+    x = dict(zip(CLASSES, one.model.residuals, strict=True))
+    for classes in (CLASSES[::-1], CLASSES[1:]):
+        w = normalize(one.embed_texts(classes) + 0.5 * torch.stack([x[name] for name in classes]), dim=-1)
+        assert_close(one.probabilities(features, classes), (14 * features.f_c @ w.T).softmax(-1))
+    for classes in (NEW, (CLASSES[0], *NEW)):
+        expected = (14 * features.f_c @ one.embed_texts(classes).T).softmax(-1)
+        assert_close(one.probabilities(features, classes), expected)
+    assert torch.equal(loaded.probabilities(features), one.probabilities(features))
 
 
 @every

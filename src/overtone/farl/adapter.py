@@ -108,7 +108,7 @@ class Adapter:
         templates = tuple(templates or default_templates(backbone.name))
         with torch.random.fork_rng():
             torch.manual_seed(training.seed)
-            model = FarlModel(backbone, method).to(training.device)
+            model = FarlModel(backbone, method, len(train_set.classes)).to(training.device)
         pixels = Pixels(train_set.records, backbone.pixels)
         source = Source(
             backbone, Views(pixels, training.seed, amplitude_mix), model.uses_streams, training.device, cached
@@ -182,10 +182,20 @@ class Adapter:
         self, features: ImageFeatures, classes: Sequence[str] | None = None, templates: Sequence[str] | None = None
     ) -> Float[Tensor, "images classes"]:
         """Return the adapted probabilities over the classes adapted to, or over any names."""
-        classes = self.classes if classes is None else classes
-        seen = set(classes) <= set(self.classes)
-        w, _ = self.encode_classes(classes, templates)
+        w, seen = self.class_weights(self.classes if classes is None else classes, templates)
         return self.model.logits(features.f_c, features.f_r, w, seen).softmax(dim=-1)
+
+    def class_weights(
+        self, classes: Sequence[str], templates: Sequence[str] | None = None
+    ) -> tuple[Float[Tensor, "classes features"], bool]:
+        """Return what pictures are compared with, and whether all classes were adapted to.
+
+        Only then their residuals are in it: beside a class that has none they would tip the scales.
+        """
+        w, _ = self.encode_classes(classes, templates)
+        number = {name: i for i, name in enumerate(self.classes)}
+        seen = set(classes) <= set(number)
+        return self.model.with_residuals(w, [number[name] for name in classes]) if seen else w, seen
 
     def zero_shot(
         self, features: ImageFeatures, classes: Sequence[str] | None = None
@@ -254,7 +264,7 @@ class Adapter:
                 "Name the right one with --model, or adapt again."
             )
         try:
-            farl = FarlModel(backbone, FarlConfig(**described["method"])).to(device)
+            farl = FarlModel(backbone, FarlConfig(**described["method"]), len(described["classes"])).to(device)
             farl.load_state_dict(state)
         except (TypeError, ValueError, RuntimeError) as error:
             raise _unreadable(folder, error) from error

@@ -91,7 +91,7 @@ class Validation:
         """Return the accuracy; the Trainer sets the model to training again by itself."""
         model = self.model.eval()
         average_streams(model, self.source, self.count, views=1)
-        w = model.text_features(self.texts, model.mean_streams)
+        w = model.with_residuals(model.text_features(self.texts, model.mean_streams))
         right = total = 0
         for states, labels in self.batches:
             logits = model.logits(*model.image_features(states, model.read(states)), w, seen=True)

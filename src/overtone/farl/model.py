@@ -28,6 +28,7 @@ class FarlConfig:
     head_rank: int | None = None  # of the token head's difference from the frozen projection (MMRL++); None: full
     map_rank: int | None = None  # of each layer's difference from a map that all layers share (MMRL++); None: full
     fresh: float = 1.0  # share of a layer's own tokens against those of the layer before (MMRL++), in (0, 1]
+    residual: float = 0.0  # scale of a vector that each class learns beside its text embedding (ours); 0: none
 
     def __post_init__(self) -> None:
         """Raise ValueError for a setting out of range."""
@@ -43,6 +44,8 @@ class FarlConfig:
             raise ValueError(f"consistency must be 0 or more, got {self.consistency}")
         if any(rank is not None and rank < 1 for rank in (self.head_rank, self.map_rank)):
             raise ValueError(f"head_rank and map_rank must be 1 or more, got {self.head_rank}, {self.map_rank}")
+        if not 0 <= self.residual < math.inf:
+            raise ValueError(f"residual must be 0 or more, got {self.residual}")
         if not 0 < self.fresh <= 1:
             raise ValueError(f"fresh must lie in (0, 1], got {self.fresh}")
         if self.width % self.heads:
@@ -55,7 +58,8 @@ class FarlModel(nn.Module):
     mean_structure: Tensor
     mean_style: Tensor
 
-    def __init__(self, backbone: Backbone, config: FarlConfig) -> None:
+    def __init__(self, backbone: Backbone, config: FarlConfig, classes: int = 0) -> None:
+        """Take the number of classes where they have residuals."""
         super().__init__()
         self.config = config
         self._backbone = (backbone,)  # in a tuple, so that the frozen weights stay out of state_dict and optimizers
@@ -71,6 +75,8 @@ class FarlModel(nn.Module):
             config.injection,
             config.map_rank,
         )
+        features = image.projection_weight.shape[0]
+        self.residuals = nn.Parameter(torch.zeros(classes, features)) if config.residual else None
         self.register_buffer("mean_structure", torch.zeros(1, config.tokens, config.width))
         self.register_buffer("mean_style", torch.zeros(1, config.tokens, config.width))
 
@@ -119,7 +125,8 @@ class FarlModel(nn.Module):
     def forward(self, images: ImageStates, texts: TextStates, labels: Int[Tensor, " batch"]) -> dict[str, Tensor]:
         """Return the loss of a batch.
 
-        L = a CE(f_c) + (1 - a) CE(f_r) + l (1 - cos(f_c, f_c^frozen)) + l (1 - cos(w, w^frozen)) (MMRL, eq. 11 to 14).
+        L = a CE(f_c) + (1 - a) CE(f_r) + l (1 - cos(f_c, f_c^frozen)) + l (1 - cos(w, w^frozen)) (MMRL, eq. 11 to 14);
+        with residuals, CE is of the cosines with w + residual x instead of w.
         """
         streams = self.read(images)
         f_c, f_r = self.image_features(images, streams)
@@ -127,9 +134,22 @@ class FarlModel(nn.Module):
         w = self.text_features(texts, mean)
         assert images.frozen is not None
         scale, a, consistency = self.backbone.logit_scale, self.config.alpha, self.config.consistency
-        loss_c, loss_r = (cross_entropy(scale * f @ w.T, labels) for f in (f_c, f_r))
+        w_seen = self.with_residuals(w)
+        loss_c, loss_r = (cross_entropy(scale * f @ w_seen.T, labels) for f in (f_c, f_r))
         drift = (1 - cosine_similarity(f_c, images.frozen)).mean() + (1 - cosine_similarity(w, texts.frozen)).mean()
         return {"loss": a * loss_c + (1 - a) * loss_r + consistency * drift}
+
+    def with_residuals(
+        self, w: Float[Tensor, "classes features"], rows: slice | list[int] = slice(None)
+    ) -> Float[Tensor, "classes features"]:
+        """Return (w + residual x) / |w + residual x| for seen classes, by their numbers; without residuals, w.
+
+        x is a vector a class, zero at the start: TaskRes (Yu et al. 2023, arXiv 2211.10277), here beside tokens (ours),
+        so that w itself need not bend to single classes and keeps its sense for names never seen.
+        """
+        if self.residuals is None:
+            return w
+        return normalize(w + self.config.residual * self.residuals[rows], dim=-1)
 
     def logits(
         self, f_c: Tensor, f_r: Tensor, w: Float[Tensor, "classes features"], seen: bool

@@ -1,6 +1,6 @@
 """The settings that a backbone is adapted with when the user names none."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from overtone.farl.model import FarlConfig
 from overtone.models.backbone import EMBEDDED
@@ -17,14 +17,24 @@ class Recipe:
 
 
 PUBLISHED = Recipe(FarlConfig(), TrainingConfig(), "as published (MMRL)")
+PUBLISHED_RESIDUALS = replace(
+    PUBLISHED, method=replace(PUBLISHED.method, residual=1.0), source="as published (MMRL), but for the residuals"
+)
 # A hundred steps at the published rate leave towers of width 128 and 384 nearly as they are; see docs/parts.md.
 SMALL = Recipe(
     FarlConfig(width=128, alpha=0.5, consistency=4.0),
     TrainingConfig(epochs=20, batch_size=64, learning_rate=2e-2),
     "chosen on training pictures (benchmarks/few_shot.py --validation)",
 )
+# With vectors of their own, classes need not pull w and f apart, which can stay nearer to the frozen ones.
+SMALL_RESIDUALS = replace(SMALL, method=replace(SMALL.method, alpha=0.7, consistency=12.0, residual=1.0))
 
 
-def recipe_for(backbone: str) -> Recipe:
-    """Return the settings for a backbone by its name: those chosen for the embedded one, the published for others."""
-    return SMALL if backbone == EMBEDDED else PUBLISHED
+def recipe_for(backbone: str, residuals: bool | None = None) -> Recipe:
+    """Return the settings for a backbone by its name: those chosen for the embedded one, the published for others.
+
+    Without a word on `residuals`, classes have them where they were seen to help: with the embedded model.
+    """
+    if backbone == EMBEDDED:
+        return SMALL if residuals is False else SMALL_RESIDUALS
+    return PUBLISHED_RESIDUALS if residuals else PUBLISHED

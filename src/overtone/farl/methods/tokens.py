@@ -20,7 +20,7 @@ MMRL, MMRLPP, FARL = (
     "Guo and Gu 2025, arXiv 2505.10088",
     "arXiv 2512.04395",
 )
-LOW_RANK = {"head_rank": 64, "map_rank": 4, "fresh": 0.9}  # of MMRL++, as its code has them
+LOW_RANK: dict[str, Any] = {"head_rank": 64, "map_rank": 4, "fresh": 0.9}  # of MMRL++, as its code has them
 
 
 @dataclass
@@ -68,11 +68,11 @@ class MixedTokensFitted:
         self, features: ImageFeatures, classes: Sequence[str], templates: Sequence[str]
     ) -> Float[Tensor, "images classes"]:
         """Return the softmax of the mixed features' logits with the mixed class weights."""
-        adapted, zero_shot = self.adapter.encode_classes(classes, templates)
+        _, zero_shot = self.adapter.encode_classes(classes, templates)
+        adapted, seen = self.adapter.class_weights(classes, templates)
         w = self._between(zero_shot, adapted)
         assert features.frozen is not None
         f_c, f_r = (self._between(features.frozen, f) for f in (features.f_c, features.f_r))
-        seen = set(classes) <= set(self.adapter.classes)
         return self.adapter.model.logits(f_c, f_r, w, seen).softmax(dim=-1).cpu()
 
     def _between(self, zero_shot: Tensor, adapted: Tensor) -> Tensor:
@@ -82,8 +82,8 @@ class MixedTokensFitted:
 class Tokens:
     """One of the methods with tokens, by the settings in which it differs from the recipe."""
 
-    def __init__(self, name: str, source: str, **changes: Any) -> None:
-        self.name, self.source, self.changes = name, source, changes
+    def __init__(self, name: str, source: str, residuals: bool = False, **changes: Any) -> None:
+        self.name, self.source, self.residuals, self.changes = name, source, residuals, changes
 
     def fit(
         self,
@@ -95,7 +95,7 @@ class Tokens:
         device: str,
     ) -> TokensFitted:
         """Fit the adapter with the backbone's recipe; validation pictures choose nothing."""
-        recipe = recipe_for(backbone.name)
+        recipe = recipe_for(backbone.name, self.residuals)
         method, training = self.configs(recipe, seed, device)
         adapter = Adapter.fit(train, backbone, method, training, templates)
         return TokensFitted(adapter, self._settings(recipe, adapter))
@@ -120,6 +120,8 @@ class Tokens:
         settings["views"] = ours(adapter.made["views"], "their frozen states are computed once")
         if method.head_rank is None:
             settings["token head"] = ours("starts as the frozen projection", "as in MMRL++; MMRL's is random")
+        if method.residual:
+            settings["residual"] = ours(method.residual, "each class a vector beside its text embedding, after TaskRes")
         for name in LOW_RANK:
             if name in self.changes:
                 settings[name.replace("_", " ")] = published(self.changes[name])
@@ -133,4 +135,5 @@ TOKEN_METHODS = (
     Tokens("mmrl++", MMRLPP, injection="plain", **LOW_RANK),
     Tokens("farl", FARL, injection="by_modality"),
     Tokens("farl-by-depth", FARL, injection="by_depth"),
+    Tokens("farl-residuals", f"ours, after {FARL} and arXiv 2211.10277", residuals=True, injection="by_modality"),
 )
