@@ -34,13 +34,17 @@ from benchmarks.few_shot import accuracy, summarise
 from benchmarks.table import machine, markdown
 from matplotlib.figure import Figure
 from torch import Tensor
+from torch.nn.functional import normalize
 from transformers.utils import logging
 
 from overtone.data import ImageSet, emoji_part
 from overtone.data.emoji import TEST_STYLES, TRAIN_STYLES
 from overtone.farl import Adapter, recipe_for
+from overtone.farl.fitting import VIEWS
 from overtone.farl.methods import Fitted, method
+from overtone.farl.methods.settings import view_features
 from overtone.farl.methods.tokens import TokensFitted
+from overtone.farl.methods.zero_shot import FrozenTower
 from overtone.models.backbone import EMBEDDED, load_backbone
 from overtone.spectral import amplitude_only, phase_only
 
@@ -58,7 +62,8 @@ RIVALS = (
     "mmrl++",
     "farl",
     "farl-by-depth",
-    "farl-residuals",
+    "farl-prototypes",
+    PROTOTYPES_ALONE := "prototypes, nothing trained",
 )
 
 
@@ -112,7 +117,7 @@ class Change:
 
 PLAIN, MODALITY, DEPTH = ({"injection": name} for name in ("plain", "by_modality", "by_depth"))
 NAMES = {"MMRL": PLAIN, "FARL by modality": MODALITY, "FARL by depth": DEPTH}
-VIEWS: dict[str, tuple[View, View]] = {  # what the structure tokens read, and what the style tokens read
+STREAMS: dict[str, tuple[View, View]] = {  # what the structure tokens read, and what the style tokens read
     "phase and amplitude": (phase_only, amplitude_only),
     "phase alone": (phase_only, grey),
     "amplitude alone": (grey, amplitude_only),
@@ -125,8 +130,8 @@ VIEWS: dict[str, tuple[View, View]] = {  # what the structure tokens read, and w
 BY_MODALITY = ("phase and amplitude", "phase alone", "amplitude alone", "neither")  # S + T in all layers: no exchange
 TABLES: dict[str, dict[str, Change]] = {
     "streams": {"MMRL, no streams": Change(PLAIN)}
-    | {f"FARL by depth, {views}": Change(DEPTH, *VIEWS[views]) for views in VIEWS}
-    | {f"FARL by modality, {views}": Change(MODALITY, *VIEWS[views]) for views in BY_MODALITY},
+    | {f"FARL by depth, {views}": Change(DEPTH, *STREAMS[views]) for views in STREAMS}
+    | {f"FARL by modality, {views}": Change(MODALITY, *STREAMS[views]) for views in BY_MODALITY},
     "layers": {
         f"{name}, blocks {first + 1} to 3": Change(NAMES[name], first=first)
         for name in ("MMRL", "FARL by depth")
@@ -143,7 +148,7 @@ TABLES: dict[str, dict[str, Change]] = {
 
 def score_change(change: Change, seed: int) -> dict[str, float]:
     """Adapt as a row says, to two shots, and return the accuracies."""
-    recipe = recipe_for(EMBEDDED, residuals=False)
+    recipe = recipe_for(EMBEDDED, prototypes=False)
     with change.made():
         adapter = Adapter.fit(
             drawn(TRAIN_STYLES, seed),
@@ -158,8 +163,28 @@ def score_change(change: Change, seed: int) -> dict[str, float]:
 def score_rival(name: str, shots: int, seed: int) -> dict[str, float]:
     """Adapt by a method and return the accuracies."""
     validation = drawn(TRAIN_STYLES[1:], seed) if shots == 1 else None
-    train = drawn(TRAIN_STYLES[:shots], seed)
-    return scores(method(name).fit(load_backbone(EMBEDDED), train, validation, TEMPLATES, seed, "cpu"), seed)
+    train, backbone = drawn(TRAIN_STYLES[:shots], seed), load_backbone(EMBEDDED)
+    if name == PROTOTYPES_ALONE:
+        return scores(PrototypesAlone(backbone, "cpu", train, seed), seed)
+    return scores(method(name).fit(backbone, train, validation, TEMPLATES, seed, "cpu"), seed)
+
+
+@dataclass
+class PrototypesAlone(FrozenTower):
+    """The frozen model with prototypes: what is left of `farl-prototypes` when nothing is trained."""
+
+    train: ImageSet
+    seed: int
+    open: bool = True
+
+    def probabilities(self, features: Tensor, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
+        """Return the softmax of the cosines with w + b p, or with w where a class has no p."""
+        w = self.zero_shot_weights(classes, templates)
+        if tuple(classes) == self.train.classes:
+            views = view_features(self.backbone, self.train, VIEWS, self.seed, self.device).mean(dim=0)
+            p = torch.zeros_like(w).index_add_(0, torch.tensor(self.train.labels), views)
+            w = normalize(w + recipe_for(EMBEDDED).method.prototype * normalize(p, dim=-1), dim=-1)
+        return (self.backbone.logit_scale * features @ w.T).softmax(dim=-1)
 
 
 def drawn(styles: Sequence[str], seed: int) -> ImageSet:

@@ -30,11 +30,11 @@ from overtone.farl import Adapter, FarlConfig, Injection, recipe_for
 from overtone.report import harmonic_mean
 from overtone.training import TrainingConfig
 
-METHODS: dict[str, tuple[Injection, bool]] = {  # injection, and whether classes have residuals
+METHODS: dict[str, tuple[Injection, bool]] = {  # injection, and whether classes have prototypes
     "MMRL (no streams)": ("plain", False),
     "FARL by_modality": ("by_modality", False),
     "FARL by_depth": ("by_depth", False),
-    "FARL by_modality, residuals (ours)": ("by_modality", True),
+    "FARL by_modality, prototypes (ours)": ("by_modality", True),
 }
 PROBE_C = 1.0  # inverse regularisation of the linear probe, chosen on the validation task of 0.1, 1, 10, 100, 1000
 Cells = dict[str, ImageSet]
@@ -133,8 +133,8 @@ def main() -> None:
 
     for seed in options.seeds:
         for label in options.rows:
-            injection, residuals = METHODS[label]
-            recipe = recipe_for(options.model, residuals)
+            injection, prototypes = METHODS[label]
+            recipe = recipe_for(options.model, prototypes)
             training = dataclasses.replace(recipe.training, seed=seed, device=options.device)
             started = time.perf_counter()
             method = with_settings(dataclasses.replace(recipe.method, injection=injection), options.set)

@@ -37,6 +37,7 @@ import overtone.farl.cache
 from overtone.data import BadImage
 from overtone.errors import UserError
 from overtone.farl import Adapter, FarlModel, Views, image_states, text_states
+from overtone.farl.views import Pixels
 from overtone.models.backbone import EMBEDDED, Backbone, digest_of
 from overtone.training import TrainingConfig
 
@@ -126,6 +127,24 @@ def test_the_streams_kept_are_the_mean_over_the_training_views(injection: str) -
     assert_close(fitted.model.mean_style, style, atol=1e-5, rtol=1e-5)
 
 
+def test_prototypes_are_the_mean_of_frozen_features() -> None:
+    """Of each class's pictures, of all their views; cached or not, they are the same."""
+    images, backbone, method = coloured_set(), hand_backbone(), config(prototype=1.0)
+    fitted = fit(backbone, train_set=images, method=method)
+    pixels = Pixels(images.records, backbone.pixels)
+    views = Views(pixels, FAST.seed)
+    for number, prototype in enumerate(fitted.model.prototypes):
+        rows = [i for i, label in enumerate(images.labels) if label == number]
+        features = [
+            normalize(backbone.image(backbone.normalize(views.batch([row], [view]))), dim=-1)
+            for row in rows
+            for view in range(module.VIEWS)
+        ]
+        assert_close(prototype, normalize(torch.cat(features).mean(0), dim=0), atol=1e-5, rtol=1e-5)
+    uncached = fit(backbone, train_set=images, method=method, cached=False)
+    assert same(weights(fitted), weights(uncached))
+
+
 def test_adapting_learns_the_training_pictures() -> None:
     images = coloured_set()
     fitted = fit(
@@ -155,14 +174,14 @@ def test_default_templates() -> None:
 
 @every
 @torch.no_grad()
-def test_residuals_count_where_all_classes_were_adapted_to(injection: str, tmp_path: Path) -> None:
+def test_prototypes_count_where_all_classes_were_adapted_to(injection: str, tmp_path: Path) -> None:
     """Saved and loaded they are the same; a class that was never seen has none, nor has what stands beside it."""
-    one = adapter(injection, residual=0.5, alpha=1.0)
+    one = adapter(injection, prototype=0.5, alpha=1.0)
     loaded = Adapter.load(one.save(tmp_path), one.backbone)
     features = one.encode_images([picture(number) for number in range(4)])
-    x = dict(zip(CLASSES, one.model.residuals, strict=True))
+    p = dict(zip(CLASSES, one.model.prototypes, strict=True))
     for classes in (CLASSES[::-1], CLASSES[1:]):
-        w = normalize(one.embed_texts(classes) + 0.5 * torch.stack([x[name] for name in classes]), dim=-1)
+        w = normalize(one.embed_texts(classes) + 0.5 * torch.stack([p[name] for name in classes]), dim=-1)
         assert_close(one.probabilities(features, classes), (14 * features.f_c @ w.T).softmax(-1))
     for classes in (NEW, (CLASSES[0], *NEW)):
         expected = (14 * features.f_c @ one.embed_texts(classes).T).softmax(-1)

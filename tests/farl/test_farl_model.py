@@ -99,24 +99,21 @@ def test_the_backbone_is_no_part_of_the_state(injection: str) -> None:
 
 
 @every
-def test_residuals_start_at_nothing_and_reach_seen_classes_alone(injection: str) -> None:
-    """The loss and w start as without; then each seen class goes its own way, as numpy has it."""
+def test_prototypes_join_the_text_of_seen_classes(injection: str) -> None:
+    """As numpy has it; the loss is that of logits with them, and nothing is learned of them."""
     backbone = hand_backbone()
-    plain, own = model_of(backbone, injection), model_of(backbone, injection, residual=0.5)
+    plain, own = model_of(backbone, injection), model_of(backbone, injection, prototype=0.5)
     images, texts = states(backbone, injection)
-    loss = own(images, texts, LABELS)["loss"]
-    assert_close(loss, plain(images, texts, LABELS)["loss"])
-    loss.backward()
-    assert own.residuals is not None
-    assert own.residuals.grad.abs().amax(dim=1).gt(0).all()
+    assert_close(own(images, texts, LABELS)["loss"], plain(images, texts, LABELS)["loss"])  # none are set
     w = normalize(torch.randn(3, 10), dim=-1)
-    assert torch.equal(plain.with_residuals(w), w)
-    with torch.no_grad():
-        own.residuals += torch.randn(3, 10)
-    expected = w.numpy() + 0.5 * own.residuals.detach().numpy()
+    assert torch.equal(plain.with_prototypes(w), w)
+    own.prototypes = normalize(torch.randn(3, 10), dim=-1)
+    expected = w.numpy() + 0.5 * own.prototypes.numpy()
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    assert_close(own.with_residuals(w), torch.from_numpy(expected))
-    assert_close(own.with_residuals(w[[2, 0]], [2, 0]), torch.from_numpy(expected[[2, 0]]))
+    assert_close(own.with_prototypes(w), torch.from_numpy(expected))
+    assert_close(own.with_prototypes(w[[2, 0]], [2, 0]), torch.from_numpy(expected[[2, 0]]))
+    assert own(images, texts, LABELS)["loss"] != plain(images, texts, LABELS)["loss"]
+    assert [name for name, _ in own.named_parameters()] == [name for name, _ in plain.named_parameters()]
 
 
 def test_logits_of_seen_and_unseen_classes() -> None:
@@ -134,8 +131,8 @@ def test_logits_of_seen_and_unseen_classes() -> None:
         ({"alpha": math.nan}, "alpha"),
         ({"consistency": -1.0}, "consistency"),
         ({"consistency": math.nan}, "consistency"),
-        ({"residual": -1.0}, "residual"),
-        ({"residual": math.nan}, "residual"),
+        ({"prototype": -1.0}, "prototype"),
+        ({"prototype": math.nan}, "prototype"),
         ({"tokens": 0}, "tokens"),
         ({"heads": 0}, "heads"),
         ({"width": 12, "heads": 8}, "multiple of heads"),

@@ -29,8 +29,8 @@ def short() -> Iterator[None]:
         patch.setattr(lora, "STEPS_A_SHOT", 1)
         patch.setattr(lora, "RATE", 0.05)  # so that few steps leave a mark
         few = Recipe(config(), TrainingConfig(epochs=2, batch_size=4), "as published (MMRL)")
-        own = replace(few, method=config(residual=1.0))
-        patch.setattr(tokens, "recipe_for", lambda name, residuals: own if residuals else few)
+        own = replace(few, method=config(prototype=1.0))
+        patch.setattr(tokens, "recipe_for", lambda name, prototypes: own if prototypes else few)
         yield
 
 
@@ -47,7 +47,7 @@ def fitted(short: None, backbone: Backbone) -> dict[str, Fitted]:
 
 
 def test_all_are_there_by_name() -> None:
-    farl = ["farl", "farl-by-depth", "farl-residuals"]
+    farl = ["farl", "farl-by-depth", "farl-prototypes"]
     wanted = ["zero-shot", "linear-probe", "tip-adapter", "tip-adapter-f", "coop", "lora", "mmrl", "mmrl++", *farl]
     assert set(wanted) | {f"{name}+wise" for name in wanted[1:] if name != "tip-adapter"} == set(METHODS)
     assert all(method(name).name == name and "arXiv" in method(name).source for name in METHODS)

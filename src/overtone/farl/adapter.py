@@ -19,7 +19,7 @@ from torch import Tensor
 import overtone
 from overtone.data import ImageSet, Record, open_image
 from overtone.errors import UserError
-from overtone.farl.fitting import VIEWS, Objective, Rows, Source, Validation, average_streams
+from overtone.farl.fitting import VIEWS, Objective, Rows, Source, Validation, average_pictures, average_streams
 from overtone.farl.model import FarlConfig, FarlModel
 from overtone.farl.recipes import recipe_for
 from overtone.farl.states import BATCH, image_states, text_states
@@ -115,6 +115,7 @@ class Adapter:
         )
         texts = text_states(backbone, train_set.classes, templates, training.device)
         labels = torch.tensor(train_set.labels)
+        average_pictures(model, source, labels)
 
         def collate(rows: list[int]) -> dict[str, Any]:
             views = torch.randint(VIEWS, (len(rows),)).tolist()
@@ -190,12 +191,12 @@ class Adapter:
     ) -> tuple[Float[Tensor, "classes features"], bool]:
         """Return what pictures are compared with, and whether all classes were adapted to.
 
-        Only then their residuals are in it: beside a class that has none they would tip the scales.
+        Only then their prototypes are in it: beside a class that has none they would tip the scales.
         """
         w, _ = self.encode_classes(classes, templates)
         number = {name: i for i, name in enumerate(self.classes)}
         seen = set(classes) <= set(number)
-        return self.model.with_residuals(w, [number[name] for name in classes]) if seen else w, seen
+        return self.model.with_prototypes(w, [number[name] for name in classes]) if seen else w, seen
 
     def zero_shot(
         self, features: ImageFeatures, classes: Sequence[str] | None = None

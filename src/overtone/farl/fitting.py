@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 from torch.utils.data import Dataset
 
 from overtone.data import ImageSet
@@ -91,12 +92,26 @@ class Validation:
         """Return the accuracy; the Trainer sets the model to training again by itself."""
         model = self.model.eval()
         average_streams(model, self.source, self.count, views=1)
-        w = model.with_residuals(model.text_features(self.texts, model.mean_streams))
+        w = model.with_prototypes(model.text_features(self.texts, model.mean_streams))
         right = total = 0
         for states, labels in self.batches:
             logits = model.logits(*model.image_features(states, model.read(states)), w, seen=True)
             right, total = right + int((logits.argmax(dim=1) == labels).sum()), total + len(labels)
         return {"validation_accuracy": right / total}
+
+
+@torch.no_grad()
+def average_pictures(model: FarlModel, source: Source, labels: Tensor) -> None:
+    """Freeze each class's prototype, the mean over its pictures' views, into the model."""
+    if model.prototypes is None:
+        return
+    total = torch.zeros_like(model.prototypes)
+    for view in range(VIEWS):
+        for rows in torch.arange(len(labels)).split(BATCH):
+            frozen = source.batch(rows.tolist(), [view] * len(rows)).frozen
+            assert frozen is not None
+            total.index_add_(0, labels[rows].to(total.device), frozen.to(total.device))
+    model.prototypes.copy_(normalize(total, dim=-1))
 
 
 @torch.no_grad()

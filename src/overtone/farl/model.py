@@ -28,7 +28,7 @@ class FarlConfig:
     head_rank: int | None = None  # of the token head's difference from the frozen projection (MMRL++); None: full
     map_rank: int | None = None  # of each layer's difference from a map that all layers share (MMRL++); None: full
     fresh: float = 1.0  # share of a layer's own tokens against those of the layer before (MMRL++), in (0, 1]
-    residual: float = 0.0  # scale of a vector that each class learns beside its text embedding (ours); 0: none
+    prototype: float = 0.0  # weight of the mean of a class's pictures beside its text embedding, which has 1 (ours)
 
     def __post_init__(self) -> None:
         """Raise ValueError for a setting out of range."""
@@ -44,8 +44,8 @@ class FarlConfig:
             raise ValueError(f"consistency must be 0 or more, got {self.consistency}")
         if any(rank is not None and rank < 1 for rank in (self.head_rank, self.map_rank)):
             raise ValueError(f"head_rank and map_rank must be 1 or more, got {self.head_rank}, {self.map_rank}")
-        if not 0 <= self.residual < math.inf:
-            raise ValueError(f"residual must be 0 or more, got {self.residual}")
+        if not 0 <= self.prototype < math.inf:
+            raise ValueError(f"prototype must be 0 or more, got {self.prototype}")
         if not 0 < self.fresh <= 1:
             raise ValueError(f"fresh must lie in (0, 1], got {self.fresh}")
         if self.width % self.heads:
@@ -55,11 +55,12 @@ class FarlConfig:
 class FarlModel(nn.Module):
     """Representation tokens, the token-feature head and the mean streams; the backbone is no part of its state."""
 
+    prototypes: Tensor | None
     mean_structure: Tensor
     mean_style: Tensor
 
     def __init__(self, backbone: Backbone, config: FarlConfig, classes: int = 0) -> None:
-        """Take the number of classes where they have residuals."""
+        """Take the number of classes where they have prototypes."""
         super().__init__()
         self.config = config
         self._backbone = (backbone,)  # in a tuple, so that the frozen weights stay out of state_dict and optimizers
@@ -76,7 +77,7 @@ class FarlModel(nn.Module):
             config.map_rank,
         )
         features = image.projection_weight.shape[0]
-        self.residuals = nn.Parameter(torch.zeros(classes, features)) if config.residual else None
+        self.register_buffer("prototypes", torch.zeros(classes, features) if config.prototype else None)
         self.register_buffer("mean_structure", torch.zeros(1, config.tokens, config.width))
         self.register_buffer("mean_style", torch.zeros(1, config.tokens, config.width))
 
@@ -126,7 +127,7 @@ class FarlModel(nn.Module):
         """Return the loss of a batch.
 
         L = a CE(f_c) + (1 - a) CE(f_r) + l (1 - cos(f_c, f_c^frozen)) + l (1 - cos(w, w^frozen)) (MMRL, eq. 11 to 14);
-        with residuals, CE is of the cosines with w + residual x instead of w.
+        with prototypes, CE is of the cosines with `with_prototypes(w)`.
         """
         streams = self.read(images)
         f_c, f_r = self.image_features(images, streams)
@@ -134,22 +135,23 @@ class FarlModel(nn.Module):
         w = self.text_features(texts, mean)
         assert images.frozen is not None
         scale, a, consistency = self.backbone.logit_scale, self.config.alpha, self.config.consistency
-        w_seen = self.with_residuals(w)
+        w_seen = self.with_prototypes(w)
         loss_c, loss_r = (cross_entropy(scale * f @ w_seen.T, labels) for f in (f_c, f_r))
         drift = (1 - cosine_similarity(f_c, images.frozen)).mean() + (1 - cosine_similarity(w, texts.frozen)).mean()
         return {"loss": a * loss_c + (1 - a) * loss_r + consistency * drift}
 
-    def with_residuals(
+    def with_prototypes(
         self, w: Float[Tensor, "classes features"], rows: slice | list[int] = slice(None)
     ) -> Float[Tensor, "classes features"]:
-        """Return (w + residual x) / |w + residual x| for seen classes, by their numbers; without residuals, w.
+        """Return (w + b p) / |w + b p| for seen classes, by their numbers; w where there are no prototypes (ours).
 
-        x is a vector a class, zero at the start: TaskRes (Yu et al. 2023, arXiv 2211.10277), here beside tokens (ours),
-        so that w itself need not bend to single classes and keeps its sense for names never seen.
+        p is the mean of a class's frozen image features, at unit length (Snell et al. 2017, arXiv 1703.05175, eq. 1),
+        and b the config's `prototype`. Few pictures say more of their own class than its name may; with p to classify
+        by, w need not bend to single classes, and keeps its sense for names never seen.
         """
-        if self.residuals is None:
+        if self.prototypes is None:
             return w
-        return normalize(w + self.config.residual * self.residuals[rows], dim=-1)
+        return normalize(w + self.config.prototype * self.prototypes[rows], dim=-1)
 
     def logits(
         self, f_c: Tensor, f_r: Tensor, w: Float[Tensor, "classes features"], seen: bool

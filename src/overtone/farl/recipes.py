@@ -17,8 +17,8 @@ class Recipe:
 
 
 PUBLISHED = Recipe(FarlConfig(), TrainingConfig(), "as published (MMRL)")
-PUBLISHED_RESIDUALS = replace(
-    PUBLISHED, method=replace(PUBLISHED.method, residual=1.0), source="as published (MMRL), but for the residuals"
+PUBLISHED_PROTOTYPES = replace(
+    PUBLISHED, method=replace(PUBLISHED.method, prototype=3.0), source="as published (MMRL), but for the prototypes"
 )
 # A hundred steps at the published rate leave towers of width 128 and 384 nearly as they are; see docs/parts.md.
 SMALL = Recipe(
@@ -26,15 +26,15 @@ SMALL = Recipe(
     TrainingConfig(epochs=20, batch_size=64, learning_rate=2e-2),
     "chosen on training pictures (benchmarks/few_shot.py --validation)",
 )
-# With vectors of their own, classes need not pull w and f apart, which can stay nearer to the frozen ones.
-SMALL_RESIDUALS = replace(SMALL, method=replace(SMALL.method, alpha=0.7, consistency=12.0, residual=1.0))
+# With prototypes to classify by, w and f can stay nearer to the frozen ones.
+SMALL_PROTOTYPES = replace(SMALL, method=replace(SMALL.method, alpha=0.7, consistency=12.0, prototype=3.0))
 
 
-def recipe_for(backbone: str, residuals: bool | None = None) -> Recipe:
+def recipe_for(backbone: str, prototypes: bool | None = None) -> Recipe:
     """Return the settings for a backbone by its name: those chosen for the embedded one, the published for others.
 
-    Without a word on `residuals`, classes have them where they were seen to help: with the embedded model.
+    Without a word on `prototypes`, classes have them where they were seen to help: with the embedded model.
     """
     if backbone == EMBEDDED:
-        return SMALL if residuals is False else SMALL_RESIDUALS
-    return PUBLISHED_RESIDUALS if residuals else PUBLISHED
+        return SMALL if prototypes is False else SMALL_PROTOTYPES
+    return PUBLISHED_PROTOTYPES if prototypes else PUBLISHED

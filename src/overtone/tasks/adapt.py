@@ -44,8 +44,9 @@ class AdaptConfig:
     """Sentences with {} for the class name, separated by "|" (or a file of them); the model's own when not given."""
     injection: Injection = "by_modality"
     """Where the tokens go: by_modality or by_depth (two readings of FARL), plain (no Fourier streams: MMRL)."""
-    residuals: Annotated[bool | None, arg(metavar="{True,False}")] = None
-    """Each class also learns a vector beside its name's embedding (ours); the embedded model's default."""
+    prototypes: Annotated[bool | None, arg(metavar="{True,False}")] = None
+    """Classify among the classes adapted to by their pictures' mean too, beside their names (ours); the embedded
+    model's default."""
     amplitude_mix: bool = False
     """Mix other pictures' amplitude spectra into the training views (FACT)."""
     epochs: Annotated[int | None, arg(metavar="INT")] = None
@@ -109,7 +110,7 @@ def fit(
     from overtone.farl import Adapter, recipe_for
 
     train = splits.train if config.shots is None else few_shot(splits.train, config.shots, config.seed)
-    recipe = recipe_for(backbone.name, config.residuals)
+    recipe = recipe_for(backbone.name, config.prototypes)
     return Adapter.fit(
         train,
         backbone,
@@ -161,7 +162,7 @@ def how_adapted(config: AdaptConfig, adapter: "Adapter") -> "list[Choice]":
         return Choice(what, value, default if getattr(config, name) == defaults[name] else "set by you")
 
     method, training = adapter.model.config, adapter.made["training"]
-    source = recipe_for(adapter.backbone.name, config.residuals).source
+    source = recipe_for(adapter.backbone.name, config.prototypes).source
     learnt = f"{adapter.made['pictures']:,} of {len(adapter.classes):,} classes"
     if config.shots is not None:
         learnt += f", {config.shots} each, drawn under the seed"
@@ -171,7 +172,7 @@ def how_adapted(config: AdaptConfig, adapter: "Adapter") -> "list[Choice]":
         choice("pictures learned from", "shots", learnt, "all there are"),
         choice("templates", "templates", " | ".join(adapter.templates), "the backbone's default"),
         choice("injection", "injection", f"{config.injection}: {INJECTIONS[config.injection]}", INJECTION_REASON),
-        choice("class residuals", "residuals", f"scale {method.residual:g}" if method.residual else "none", source),
+        choice("prototypes", "prototypes", f"weight {method.prototype:g}" if method.prototype else "none", source),
         Choice("tokens", f"K = {method.tokens}, d_r = {method.width}, {method.heads} heads", source),
         Choice("head weight", f"alpha = {method.alpha}", source),
         Choice("consistency", f"lambda = {method.consistency}", source),

@@ -82,8 +82,8 @@ class MixedTokensFitted:
 class Tokens:
     """One of the methods with tokens, by the settings in which it differs from the recipe."""
 
-    def __init__(self, name: str, source: str, residuals: bool = False, **changes: Any) -> None:
-        self.name, self.source, self.residuals, self.changes = name, source, residuals, changes
+    def __init__(self, name: str, source: str, prototypes: bool = False, **changes: Any) -> None:
+        self.name, self.source, self.prototypes, self.changes = name, source, prototypes, changes
 
     def fit(
         self,
@@ -95,7 +95,7 @@ class Tokens:
         device: str,
     ) -> TokensFitted:
         """Fit the adapter with the backbone's recipe; validation pictures choose nothing."""
-        recipe = recipe_for(backbone.name, self.residuals)
+        recipe = recipe_for(backbone.name, self.prototypes)
         method, training = self.configs(recipe, seed, device)
         adapter = Adapter.fit(train, backbone, method, training, templates)
         return TokensFitted(adapter, self._settings(recipe, adapter))
@@ -120,8 +120,8 @@ class Tokens:
         settings["views"] = ours(adapter.made["views"], "their frozen states are computed once")
         if method.head_rank is None:
             settings["token head"] = ours("starts as the frozen projection", "as in MMRL++; MMRL's is random")
-        if method.residual:
-            settings["residual"] = ours(method.residual, "each class a vector beside its text embedding, after TaskRes")
+        if method.prototype:
+            settings["prototype"] = ours(method.prototype, "weight of the mean of a class's pictures beside its name")
         for name in LOW_RANK:
             if name in self.changes:
                 settings[name.replace("_", " ")] = published(self.changes[name])
@@ -135,5 +135,5 @@ TOKEN_METHODS = (
     Tokens("mmrl++", MMRLPP, injection="plain", **LOW_RANK),
     Tokens("farl", FARL, injection="by_modality"),
     Tokens("farl-by-depth", FARL, injection="by_depth"),
-    Tokens("farl-residuals", f"ours, after {FARL} and arXiv 2211.10277", residuals=True, injection="by_modality"),
+    Tokens("farl-prototypes", f"ours, after {FARL} and arXiv 1703.05175", prototypes=True, injection="by_modality"),
 )
