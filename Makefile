@@ -32,7 +32,7 @@ lint: setup  ## check the format, the style and the types
 bench: setup  ## print the tables of the README (an hour on two cores)
 	@rm -rf runs/bench
 	$(BIN)/overtone evaluate base-to-new emoji:food emoji:travel emoji:animals --shots 2 \
-		--methods zero-shot linear-probe tip-adapter coop farl --out runs/bench
+		--methods zero-shot linear-probe tip-adapter coop farl farl-prototypes --out runs/bench
 	$(BIN)/python -m benchmarks.zero_shot
 	$(BIN)/python -m benchmarks.few_shot
 	$(BIN)/python -m benchmarks.shfin_speed
