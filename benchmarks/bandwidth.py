@@ -11,17 +11,17 @@ Results are kept in --out, so that a run that was stopped goes on.
 """
 
 import argparse
-import json
 import math
 import statistics
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import skimage.data
 import torch
-from benchmarks.table import machine
+from benchmarks.table import kept, machine
 from PIL import Image
 from torch import Tensor, nn
 
@@ -87,19 +87,20 @@ def train(image: Tensor, std: float, steps: int, seed: int) -> float:
 
 def search(name: str, options: argparse.Namespace) -> tuple[list[float], float]:
     """Return the test PSNR for each deviation, the mean over seeds, and the CPU-seconds of one seed's search."""
-    kept = json.loads(options.out.read_text()) if options.out.exists() else {}
     image = picture(name, options.size)
-    for seed in options.seeds:
-        for octave in OCTAVES:
-            key = f"{name} {options.size} {options.steps} {seed} {octave}"
-            if key in kept:
-                continue
-            started = time.process_time()
-            value = train(image, RULE * options.size / 2 * 2**octave, options.steps, seed)
-            kept[key] = [value, time.process_time() - started]
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            options.out.write_text(json.dumps(kept, indent=0))
-    cells = [[kept[f"{name} {options.size} {options.steps} {s} {o}"] for s in options.seeds] for o in OCTAVES]
+
+    def measure(octave: float, seed: int) -> tuple[float, float]:
+        started = time.process_time()
+        value = train(image, RULE * options.size / 2 * 2**octave, options.steps, seed)
+        return value, time.process_time() - started
+
+    cells = [
+        [
+            kept(options.out, f"{name} {options.size} {options.steps} {seed} {octave}", partial(measure, octave, seed))
+            for seed in options.seeds
+        ]
+        for octave in OCTAVES
+    ]
     seconds = sum(second for row in cells for _, second in row) / len(options.seeds)
     return [statistics.mean(value for value, _ in row) for row in cells], seconds
 

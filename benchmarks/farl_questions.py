@@ -16,7 +16,6 @@ Options: `--rows`, `--seeds`, `--plot`. Results are kept in `--out`, so that a r
 """
 
 import argparse
-import json
 import os
 import time
 from collections import defaultdict
@@ -31,40 +30,27 @@ from unittest.mock import patch
 import matplotlib.pyplot as plt
 import torch
 from benchmarks.few_shot import accuracy, summarise
-from benchmarks.table import machine, markdown
+from benchmarks.table import kept, machine, markdown
 from matplotlib.figure import Figure
 from torch import Tensor
-from torch.nn.functional import normalize
 from transformers.utils import logging
 
 from overtone.data import ImageSet, emoji_part
 from overtone.data.emoji import TEST_STYLES, TRAIN_STYLES
-from overtone.farl import Adapter, recipe_for
-from overtone.farl.fitting import VIEWS
-from overtone.farl.methods import Fitted, method
-from overtone.farl.methods.settings import view_features
+from overtone.farl import Adapter, FarlModel, Views, recipe_for
+from overtone.farl.fitting import Source, average_pictures
+from overtone.farl.methods import METHODS, Fitted, method
 from overtone.farl.methods.tokens import TokensFitted
 from overtone.farl.methods.zero_shot import FrozenTower
+from overtone.farl.views import Pixels
 from overtone.models.backbone import EMBEDDED, load_backbone
 from overtone.spectral import amplitude_only, phase_only
 
 View = Callable[[Tensor], Tensor]
 CONCEPTS, TEMPLATES = 82, ("{}",)
 CELLS = ("seen, other styles", "unseen, other styles", "H, other styles")
-RIVALS = (
-    "zero-shot",
-    "linear-probe",
-    "tip-adapter",
-    "tip-adapter-f",
-    "coop",
-    "lora",
-    "mmrl",
-    "mmrl++",
-    "farl",
-    "farl-by-depth",
-    "farl-prototypes",
-    PROTOTYPES_ALONE := "prototypes, nothing trained",
-)
+PROTOTYPES_ALONE = "prototypes, nothing trained"
+RIVALS = (*(name for name in METHODS if "+" not in name), PROTOTYPES_ALONE)  # without their mixtures
 
 
 def grey(x: Tensor) -> Tensor:
@@ -178,12 +164,14 @@ class PrototypesAlone(FrozenTower):
     open: bool = True
 
     def probabilities(self, features: Tensor, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
-        """Return the softmax of the cosines with w + b p, or with w where a class has no p."""
+        """Return the softmax of the cosines with w + b p, or with w where classes have no p."""
         w = self.zero_shot_weights(classes, templates)
         if tuple(classes) == self.train.classes:
-            views = view_features(self.backbone, self.train, VIEWS, self.seed, self.device).mean(dim=0)
-            p = torch.zeros_like(w).index_add_(0, torch.tensor(self.train.labels), views)
-            w = normalize(w + recipe_for(EMBEDDED).method.prototype * normalize(p, dim=-1), dim=-1)
+            model = FarlModel(self.backbone, recipe_for(EMBEDDED).method, len(classes))
+            views = Views(Pixels(self.train.records, self.backbone.pixels), self.seed)
+            source = Source(self.backbone, views, streams=False, device=self.device, cached=False)
+            average_pictures(model, source, torch.tensor(self.train.labels))
+            w = model.with_prototypes(w)
         return (self.backbone.logit_scale * features @ w.T).softmax(dim=-1)
 
 
@@ -219,19 +207,14 @@ def rows_of(table: str) -> dict[str, Callable[[int], dict[str, float]]]:
 
 def measured(options: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
     """Return the accuracies of every row by seed; what --out holds already is not measured again."""
-    kept = json.loads(options.out.read_text()) if options.out.exists() else {}
     functions = rows_of(options.table)
     rows: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for seed in options.seeds:
         for name in options.rows or functions:
-            key = f"{options.table}: {name}, seed {seed}"
-            if key not in kept:
-                started = time.perf_counter()
-                kept[key] = functions[name](seed)
-                print(f"{key}: {time.perf_counter() - started:.0f} s", flush=True)
-                options.out.parent.mkdir(parents=True, exist_ok=True)
-                options.out.write_text(json.dumps(kept, indent=0))
-            for cell, value in kept[key].items():
+            started = time.perf_counter()
+            found = kept(options.out, f"{options.table}: {name}, seed {seed}", partial(functions[name], seed))
+            print(f"seed {seed}, {name}: {time.perf_counter() - started:.0f} s", flush=True)
+            for cell, value in found.items():
                 rows[name][cell].append(value)
     return rows
 

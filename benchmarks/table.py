@@ -1,8 +1,11 @@
 """What every benchmark prints: the machine in general terms, and a Markdown table of means with their spread."""
 
+import json
 import os
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,6 +15,16 @@ def machine() -> str:
     if torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     return f"{os.cpu_count()} CPU cores, torch {torch.__version__}"
+
+
+def kept(file: Path, key: str, measure: Callable[[], Any]) -> Any:
+    """Return what `measure` gave for this key: from the file where it is there, else now, and into the file."""
+    found = json.loads(file.read_text()) if file.exists() else {}
+    if key not in found:
+        found[key] = measure()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(found, indent=0))
+    return found[key]
 
 
 def spread(values: Sequence[float]) -> str:

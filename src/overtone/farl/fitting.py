@@ -1,6 +1,6 @@
 """What an adapter is fitted with: where its batches come from, the loss as the Trainer wants it, the validation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -38,6 +38,13 @@ class Source:
         if self.cache is not None:
             return self.cache.batch(rows, views)
         return ImageStates.joined(view_states(self.backbone, self.views, rows, views, self.streams, self.device))
+
+    def passes(self, count: int, views: int = VIEWS) -> Iterator[tuple[range, ImageStates]]:
+        """Yield the states of the first views of all pictures, with the pictures' numbers."""
+        for view in range(views):
+            for start in range(0, count, BATCH):
+                rows = range(start, min(start + BATCH, count))
+                yield rows, self.batch(rows, [view] * len(rows))
 
     def close(self) -> list[str]:
         """Let the cache finish, and return what it has to say."""
@@ -106,11 +113,9 @@ def average_pictures(model: FarlModel, source: Source, labels: Tensor) -> None:
     if model.prototypes is None:
         return
     total = torch.zeros_like(model.prototypes)
-    for view in range(VIEWS):
-        for rows in torch.arange(len(labels)).split(BATCH):
-            frozen = source.batch(rows.tolist(), [view] * len(rows)).frozen
-            assert frozen is not None
-            total.index_add_(0, labels[rows].to(total.device), frozen.to(total.device))
+    for rows, states in source.passes(len(labels)):
+        assert states.frozen is not None
+        total.index_add_(0, labels[list(rows)].to(total.device), states.frozen.to(total.device))
     model.prototypes.copy_(normalize(total, dim=-1))
 
 
@@ -120,12 +125,10 @@ def average_streams(model: FarlModel, source: Source, count: int, views: int = V
     if not model.uses_streams:
         return
     structure, style = torch.zeros_like(model.mean_structure), torch.zeros_like(model.mean_style)
-    for view in range(views):
-        for start in range(0, count, BATCH):
-            rows = range(start, min(start + BATCH, count))
-            streams = model.read(source.batch(rows, [view] * len(rows)).to(structure.device))
-            assert streams is not None
-            structure += streams[0].sum(dim=0)
-            style += streams[1].sum(dim=0)
+    for _, states in source.passes(count, views):
+        streams = model.read(states.to(structure.device))
+        assert streams is not None
+        structure += streams[0].sum(dim=0)
+        style += streams[1].sum(dim=0)
     model.mean_structure.copy_(structure / (views * count))
     model.mean_style.copy_(style / (views * count))
