@@ -134,11 +134,12 @@ TABLES: dict[str, dict[str, Change]] = {
 
 def score_change(change: Change, seed: int) -> dict[str, float]:
     """Adapt as a row says, to two shots, and return the accuracies."""
-    recipe = recipe_for(EMBEDDED, prototypes=False)
+    backbone = load_backbone(EMBEDDED)
+    recipe = recipe_for(backbone, prototypes=False)
     with change.made():
         adapter = Adapter.fit(
             drawn(TRAIN_STYLES, seed),
-            EMBEDDED,
+            backbone,
             replace(recipe.method, **change.method),
             replace(recipe.training, seed=seed),
             amplitude_mix=change.amplitude_mix,
@@ -167,7 +168,7 @@ class PrototypesAlone(FrozenTower):
         """Return the softmax of the cosines with w + b p, or with w where classes have no p."""
         w = self.zero_shot_weights(classes, templates)
         if tuple(classes) == self.train.classes:
-            model = FarlModel(self.backbone, recipe_for(EMBEDDED).method, len(classes))
+            model = FarlModel(self.backbone, recipe_for(self.backbone).method, len(classes))
             views = Views(Pixels(self.train.records, self.backbone.pixels), self.seed)
             source = Source(self.backbone, views, streams=False, device=self.device, cached=False)
             average_pictures(model, source, torch.tensor(self.train.labels))

@@ -27,6 +27,7 @@ from transformers.utils import logging
 from overtone.data import ImageSet, emoji_part
 from overtone.data.emoji import TEST_STYLES, TRAIN_STYLES
 from overtone.farl import Adapter, FarlConfig, Injection, recipe_for
+from overtone.models.backbone import load_backbone
 from overtone.report import harmonic_mean
 from overtone.training import TrainingConfig
 
@@ -125,6 +126,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.disable_progress_bar()
     train, cells = validation_task() if options.validation else test_task()
+    backbone = load_backbone(options.model)
     rows: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
 
     def add(name: str, scores: dict[str, float]) -> None:
@@ -134,11 +136,11 @@ def main() -> None:
     for seed in options.seeds:
         for label in options.rows:
             injection, prototypes = METHODS[label]
-            recipe = recipe_for(options.model, prototypes)
+            recipe = recipe_for(backbone, prototypes)
             training = dataclasses.replace(recipe.training, seed=seed, device=options.device)
             started = time.perf_counter()
             method = with_settings(dataclasses.replace(recipe.method, injection=injection), options.set)
-            adapter = Adapter.fit(train, options.model, method, with_settings(training, options.set))
+            adapter = Adapter.fit(train, backbone, method, with_settings(training, options.set))
             seconds = time.perf_counter() - started
             adapted, zero_shot = score_adapter(adapter, cells)
             if label == options.rows[0]:

@@ -102,7 +102,7 @@ class Adapter:
         """
         if isinstance(backbone, str):
             backbone = load_backbone(backbone)
-        recipe = recipe_for(backbone.name)
+        recipe = recipe_for(backbone)
         method, training = method or recipe.method, training or recipe.training
         backbone.to(training.device)
         templates = tuple(templates or default_templates(backbone.name))

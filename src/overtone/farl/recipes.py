@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from overtone.farl.model import FarlConfig
-from overtone.models.backbone import EMBEDDED
+from overtone.models.backbone import Backbone
 from overtone.training import TrainingConfig
 
 
@@ -20,6 +20,7 @@ PUBLISHED = Recipe(FarlConfig(), TrainingConfig(), "as published (MMRL)")
 PUBLISHED_PROTOTYPES = replace(
     PUBLISHED, method=replace(PUBLISHED.method, prototype=3.0), source="as published (MMRL), but for the prototypes"
 )
+SMALL_WIDTH = 384  # of both towers at most, as in the embedded model, for which the small recipe was chosen
 # A hundred steps at the published rate leave towers of width 128 and 384 nearly as they are; see docs/parts.md.
 SMALL = Recipe(
     FarlConfig(width=128, alpha=0.5, consistency=4.0),
@@ -30,11 +31,11 @@ SMALL = Recipe(
 SMALL_PROTOTYPES = replace(SMALL, method=replace(SMALL.method, alpha=0.7, consistency=12.0, prototype=3.0))
 
 
-def recipe_for(backbone: str, prototypes: bool | None = None) -> Recipe:
-    """Return the settings for a backbone by its name: those chosen for the embedded one, the published for others.
+def recipe_for(backbone: Backbone, prototypes: bool | None = None) -> Recipe:
+    """Return the settings for a backbone: those chosen with the embedded one for small towers, else the published.
 
-    Without a word on `prototypes`, classes have them where they were seen to help: with the embedded model.
+    Without a word on `prototypes`, classes have them where they were seen to help: with small towers.
     """
-    if backbone == EMBEDDED:
+    if max(backbone.image.width, backbone.text.width) <= SMALL_WIDTH:
         return SMALL if prototypes is False else SMALL_PROTOTYPES
     return PUBLISHED_PROTOTYPES if prototypes else PUBLISHED

@@ -45,14 +45,15 @@ class AdaptConfig:
     injection: Injection = "by_modality"
     """Where the tokens go: by_modality or by_depth (two readings of FARL), plain (no Fourier streams: MMRL)."""
     prototypes: Annotated[bool | None, arg(metavar="{True,False}")] = None
-    """Classify among the classes adapted to by their pictures' mean too, beside their names (ours); the embedded
-    model's default."""
+    """Classify among the classes adapted to by their pictures' mean too, beside their names (ours); the default with
+    the embedded model and others as small."""
     amplitude_mix: bool = False
     """Mix other pictures' amplitude spectra into the training views (FACT)."""
     epochs: Annotated[int | None, arg(metavar="INT")] = None
-    """Passes over the training pictures; 20 for the embedded model and 10, as published, for others when not given."""
+    """Passes over the training pictures; 20 for a model as small as the embedded one and 10, as published, for
+    others when not given."""
     batch_size: Annotated[int | None, arg(metavar="INT")] = None
-    """Pictures a step; 64 for the embedded model and 32 for others when not given."""
+    """Pictures a step; 64 for a model as small as the embedded one and 32 for others when not given."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -110,7 +111,7 @@ def fit(
     from overtone.farl import Adapter, recipe_for
 
     train = splits.train if config.shots is None else few_shot(splits.train, config.shots, config.seed)
-    recipe = recipe_for(backbone.name, config.prototypes)
+    recipe = recipe_for(backbone, config.prototypes)
     return Adapter.fit(
         train,
         backbone,
@@ -162,7 +163,7 @@ def how_adapted(config: AdaptConfig, adapter: "Adapter") -> "list[Choice]":
         return Choice(what, value, default if getattr(config, name) == defaults[name] else "set by you")
 
     method, training = adapter.model.config, adapter.made["training"]
-    source = recipe_for(adapter.backbone.name, config.prototypes).source
+    source = recipe_for(adapter.backbone, config.prototypes).source
     learnt = f"{adapter.made['pictures']:,} of {len(adapter.classes):,} classes"
     if config.shots is not None:
         learnt += f", {config.shots} each, drawn under the seed"

@@ -142,7 +142,7 @@ class CoOp:
         )
         lasts, rate = published(config.epochs), published(RATE)
         if not as_published(backbone):
-            recipe = recipe_for(backbone.name)
+            recipe = recipe_for(backbone)
             config = replace(config, epochs=recipe.training.epochs, batch_size=recipe.training.batch_size)
             lasts = ours(config.epochs, "as long as FARL's")
 

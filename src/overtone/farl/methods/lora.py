@@ -160,7 +160,7 @@ class Lora:
         config = TrainingConfig(max(1, epochs), BATCH, RATE, DECAY, warmup_epochs=0, seed=seed, device=device)
         lasts, rate = published(f"{STEPS_A_SHOT} steps a shot: {config.epochs}"), published(RATE)
         if not as_published(backbone):
-            recipe = recipe_for(backbone.name)
+            recipe = recipe_for(backbone)
             config = replace(config, epochs=recipe.training.epochs, batch_size=recipe.training.batch_size)
             lasts = ours(config.epochs, "as long as FARL's")
         views = Views(Pixels(train.records, backbone.pixels), seed)

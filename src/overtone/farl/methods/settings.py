@@ -37,7 +37,7 @@ def ours(value: object, why: str) -> str:
 
 def as_published(backbone: Backbone) -> bool:
     """Return whether the backbone is of the kind that the papers chose their settings for; the embedded one is not."""
-    return recipe_for(backbone.name) is PUBLISHED
+    return recipe_for(backbone) is PUBLISHED
 
 
 def best(

@@ -95,7 +95,7 @@ class Tokens:
         device: str,
     ) -> TokensFitted:
         """Fit the adapter with the backbone's recipe; validation pictures choose nothing."""
-        recipe = recipe_for(backbone.name, self.prototypes)
+        recipe = recipe_for(backbone, self.prototypes)
         method, training = self.configs(recipe, seed, device)
         adapter = Adapter.fit(train, backbone, method, training, templates)
         return TokensFitted(adapter, self._settings(recipe, adapter))
