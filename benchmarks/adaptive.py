@@ -3,20 +3,20 @@
 A small network (stem 4, about 3 M multiply-adds) and one recipe for all; K alone differs. Fixed: each patch keeps the
 same K frequencies. Adaptive: of 16 a patch keeps those that hold most of its energy, `mean K` of them on average. K is
 that of the first stage; the second, whose patches have 10 frequencies in all, keeps the same share of those. Work is
-counted on test pictures, as it depends on them. The curve goes to --out.
+counted on test pictures, as it depends on them. The curve goes to --out, and results are kept beside it.
 """
 
 import argparse
 import statistics
 import tempfile
-import time
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
-from benchmarks.table import machine, spread
+from benchmarks.table import clock, kept, machine, spread
 from torch import Tensor, nn
 
 from overtone.counting import evaluating, in_units, multiply_adds
@@ -48,7 +48,7 @@ def network(row: str, seed: int) -> ShfinForImageClassification:
 
 
 @torch.no_grad()
-def kept(model: nn.Module, pictures: Tensor) -> list[float]:
+def frequencies_kept(model: nn.Module, pictures: Tensor) -> list[float]:
     """Return the mean number of frequencies that a patch keeps, for each SHFIN layer.
 
     A layer asks all its candidates what they attend to, and computes values for those it keeps alone.
@@ -73,18 +73,18 @@ def pictures(classifier: Classifier) -> Tensor:
 
 def run(row: str, seed: int, options: argparse.Namespace) -> dict[str, float]:
     """Train a row's network and return its figures."""
-    started = time.process_time()
+    started = clock(options.device)
     with tempfile.TemporaryDirectory() as folder:
         config = TrainConfig(DATA, out=f"{folder}/run", epochs=options.epochs, seed=seed, device=options.device)
         result = train(config, network(row, seed))
     x = pictures(result.classifier)
-    first, second = kept(result.classifier.network, x)
+    first, second = frequencies_kept(result.classifier.network, x)
     return {
         "accuracy": result.report.top1.value,
         "first": first,
         "second": second,
         "work": multiply_adds(result.classifier.network, x).multiply_adds / COUNTED,
-        "seconds": time.process_time() - started,
+        "seconds": clock(options.device) - started,
     }
 
 
@@ -119,7 +119,8 @@ def main() -> None:
     figures: dict[str, list[dict[str, float]]] = defaultdict(list)
     for seed in options.seeds:
         for row in options.rows:
-            figures[row].append(run(row, seed, options))
+            key = f"{row}, {options.epochs} epochs, seed {seed}"
+            figures[row].append(kept(options.out.with_suffix(".json"), key, partial(run, row, seed, options)))
             last = figures[row][-1]
             print(f"seed {seed}, {row}: {100 * last['accuracy']:.2f} % after {last['seconds']:.0f} s", flush=True)
     print(f"\nTest accuracy in percent after {options.epochs} epochs, mean ± standard deviation over ", end="")

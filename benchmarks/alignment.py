@@ -14,14 +14,14 @@ weight 1, t = 2), each added to InfoNCE. `--rows` ablates SDE term by term.
 import argparse
 import statistics
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.table import machine
+from benchmarks.table import clock, kept, machine
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pdist, relu
 from transformers.utils import logging
@@ -122,10 +122,10 @@ def train(name: str, seed: int, options: argparse.Namespace) -> dict[str, float]
         callbacks=(Anneal(lambda fraction: assembly.model.set_progress(fraction, seed)),),
         steps=Steps(options.steps, measured=options.steps, logged=options.steps),
     )
-    started = time.process_time()
+    started = clock(options.device)
     with tempfile.TemporaryDirectory() as folder:
         training.train(objective, data, None, settings, Path(folder), False, None, loop)
-    spent = time.process_time() - started
+    spent = clock(options.device) - started
     pairs = evaluation_pairs(splits.test, assembly.preparation)
     named_sets = zero_shot_sets(options.data, splits.test, assembly.preparation)
     return Judge(objective, assembly.preparation, pairs, named_sets).measure() | {
@@ -153,12 +153,15 @@ def main() -> None:
     parser.add_argument("--captions", dest="names", action="store_false", help="all captions, not the names alone")
     parser.add_argument("--image-tower", default="shfin")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=Path("runs/alignment.json"), help="where results are kept")
     options = parser.parse_args()
     logging.disable_progress_bar()
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for seed in options.seeds:
         for name in options.rows:
-            for key, value in train(name, seed, options).items():
+            setting = f"{options.data} {options.image_tower} {options.lock} names={options.names} {options.steps} steps"
+            figures = kept(options.out, f"{setting}, {name}, seed {seed}", partial(train, name, seed, options))
+            for key, value in figures.items():
                 found[name][key].append(value)
             print(f"seed {seed}, {name}: {', '.join(shown(found[name], -1))}", flush=True)
     wanted = columns(found[options.rows[0]])

@@ -1,17 +1,19 @@
 """SHFIN beside its rivals on Fashion-MNIST, like for like: `python -m benchmarks.fashion_mnist`.
 
 The same backbone, recipe, epochs and seeds; the token mixer alone differs. Tables by name: `mixers` (SHFIN, its fast
-variant, and its rivals), `kept` (K), `rank` (r) and `patch`. Options: `--epochs`, `--seeds`, `--rows`.
+variant, and its rivals), `kept` (K), `rank` (r) and `patch`. Options: `--epochs`, `--seeds`, `--rows`. Results are kept
+in --out, so that a table can be filled in several runs.
 """
 
 import argparse
+import statistics
 import tempfile
-import time
-from collections import defaultdict
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.table import machine, spread
+from benchmarks.table import clock, kept, machine, spread
 
 from overtone.counting import in_units, multiply_adds
 from overtone.models import ShfinConfig, ShfinForImageClassification
@@ -45,6 +47,17 @@ def network(changes: dict[str, Any], seed: int) -> ShfinForImageClassification:
     return ShfinForImageClassification(ShfinConfig(**config))
 
 
+def score(changes: dict[str, Any], seed: int, options: argparse.Namespace) -> tuple[float, float]:
+    """Train a row's network, and return its test accuracy and the seconds that took."""
+    started = clock(options.device)
+    with tempfile.TemporaryDirectory() as folder:
+        config = TrainConfig(
+            "fashion-mnist", out=f"{folder}/run", epochs=options.epochs, seed=seed, device=options.device
+        )
+        report = train(config, network(changes, seed)).report
+    return report.top1.value, clock(options.device) - started
+
+
 def main() -> None:
     """Train every row of a table with every seed, and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -53,28 +66,24 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--epochs", type=int, default=PRESETS["fashion-mnist"].epochs)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=Path("runs/fashion_mnist.json"))
     options = parser.parse_args()
     rows = {name: row for name, row in TABLES[options.table].items() if name in (options.rows or TABLES[options.table])}
-    accuracies, seconds = defaultdict(list), defaultdict(list)
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in rows}
     for seed in options.seeds:
         for name, changes in rows.items():
-            started = time.perf_counter()
-            with tempfile.TemporaryDirectory() as folder:
-                config = TrainConfig(
-                    "fashion-mnist", out=f"{folder}/run", epochs=options.epochs, seed=seed, device=options.device
-                )
-                report = train(config, network(changes, seed)).report
-            accuracies[name].append(report.top1.value)
-            seconds[name].append(time.perf_counter() - started)
-            print(f"seed {seed}, {name}: {100 * report.top1.value:.2f} % after {seconds[name][-1]:.0f} s", flush=True)
+            key = f"{name}, {options.epochs} epochs, seed {seed}"
+            found[name].append(kept(options.out, key, partial(score, changes, seed, options)))
+            accuracy, seconds = found[name][-1]
+            print(f"seed {seed}, {name}: {100 * accuracy:.2f} % after {seconds:.0f} s", flush=True)
     print(f"\nTest accuracy in percent after {options.epochs} epochs, mean ± standard deviation over ", end="")
     print(f"{len(options.seeds)} seeds; {machine()}\n")
     print("| network | test accuracy | parameters | multiply-adds | minutes to train |\n|---|---:|---:|---:|---:|")
     for name, changes in rows.items():
         counted = multiply_adds(network(changes, 0), torch.zeros(1, 1, 28, 28))
-        minutes = sum(seconds[name]) / len(seconds[name]) / 60
+        accuracies, seconds = zip(*found[name], strict=True)
         sizes = f"{in_units(counted.parameters)} | {in_units(counted.multiply_adds)}"
-        print(f"| {name} | {spread(accuracies[name])} | {sizes} | {minutes:.1f} |")
+        print(f"| {name} | {spread(accuracies)} | {sizes} | {statistics.mean(seconds) / 60:.1f} |")
 
 
 if __name__ == "__main__":

@@ -18,12 +18,13 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.table import machine, markdown
+from benchmarks.table import clock, kept, machine, markdown
 from PIL import Image
 from torch import Tensor, nn
 from transformers import (
@@ -126,6 +127,22 @@ def write_part(folder: Path, train_pictures: int, test_pictures: int) -> None:
             Image.fromarray(row.encoded).save(file)
 
 
+def score(name: str, arrangement: str, seed: int, folder: Path, options: argparse.Namespace) -> tuple[float, float]:
+    """Train a network in an arrangement, and return its test accuracy and the seconds that took."""
+    started = clock(options.device)
+    config = TrainConfig(
+        str(folder / "data"),
+        out=str(folder / f"{name}-{arrangement}-{seed}".replace(" ", "-")),
+        preset="fashion-mnist",
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        seed=seed,
+        device=options.device,
+    )
+    return train(config, network(name, arrangement, seed)).report.top1.value, clock(options.device) - started
+
+
 def permuted_pixels(options: argparse.Namespace) -> None:
     """Train every network in every arrangement with every seed, and print the table."""
     accuracies: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in options.rows}
@@ -134,21 +151,13 @@ def permuted_pixels(options: argparse.Namespace) -> None:
         for seed in options.seeds:
             for name in options.rows:
                 for arrangement in ARRANGEMENTS:
-                    started, out = time.perf_counter(), Path(folder, f"{name}-{arrangement}-{seed}".replace(" ", "-"))
-                    config = TrainConfig(
-                        str(Path(folder, "data")),
-                        out=str(out),
-                        preset="fashion-mnist",
-                        epochs=options.epochs,
-                        batch_size=options.batch_size,
-                        learning_rate=options.learning_rate,
-                        seed=seed,
-                        device=options.device,
+                    row = f"{name}, {arrangement}, seed {seed}"
+                    key = f"{row}, {options.pictures} pictures, {options.epochs} epochs"
+                    accuracy, seconds = kept(
+                        options.out, key, partial(score, name, arrangement, seed, Path(folder), options)
                     )
-                    found = train(config, network(name, arrangement, seed)).report.top1.value
-                    accuracies[name][arrangement].append(found)
-                    seconds = time.perf_counter() - started
-                    print(f"seed {seed}, {name}, {arrangement}: {100 * found:.2f} % after {seconds:.0f} s", flush=True)
+                    accuracies[name][arrangement].append(accuracy)
+                    print(f"{row}: {100 * accuracy:.2f} % after {seconds:.0f} s", flush=True)
     print(f"\nTest accuracy in percent on {options.test_pictures:,} pictures, learned from {options.pictures:,} in ")
     print(f"{options.epochs} epochs, mean ± standard deviation over {len(options.seeds)} seeds; {machine()}\n")
     sized = {name: f"{name}, {in_units(NETWORKS[name]().num_parameters())}" for name in options.rows}
@@ -243,6 +252,7 @@ def main() -> None:
     pixels.add_argument("--learning-rate", type=float)
     pixels.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     pixels.add_argument("--device", default="cpu")
+    pixels.add_argument("--out", type=Path, default=Path("runs/perceiver.json"), help="where results are kept")
     growth = benchmarks.add_parser("cost")
     growth.add_argument("--sides", type=int, nargs="+", default=[64, 96, 128, 192, 256, 384])
     growth.add_argument("--transformer-sides", type=int, nargs="+", default=[16, 24, 32, 48, 64])

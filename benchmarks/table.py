@@ -3,6 +3,7 @@
 import json
 import os
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,24 @@ def machine() -> str:
 
 
 def kept(file: Path, key: str, measure: Callable[[], Any]) -> Any:
-    """Return what `measure` gave for this key: from the file where it is there, else now, and into the file."""
-    found = json.loads(file.read_text()) if file.exists() else {}
-    if key not in found:
-        found[key] = measure()
+    """Return what `measure` gave for this key: from the file where it is there, else now, and into the file.
+
+    Several processes can fill one file, each with keys of its own.
+    """
+    if key not in (found := _read(file)):
+        found = {key: measure()}
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(found, indent=0))
+        file.write_text(json.dumps(_read(file) | found, indent=0))  # read again: another may have written meanwhile
     return found[key]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def clock(device: str) -> float:
+    """Return seconds: the processor's on a CPU, so that other processes do not count, else the wall's."""
+    return time.process_time() if device == "cpu" else time.perf_counter()
 
 
 def spread(values: Sequence[float]) -> str:

@@ -15,11 +15,12 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.table import machine
+from benchmarks.table import clock, kept, machine
 from transformers import PreTrainedTokenizerFast
 
 from overtone.counting import in_units, multiply_adds
@@ -53,7 +54,8 @@ def write_pairs(splits: ParallelSplits, pairs: int | None, tests: int | None, fo
 
 def score(row: str, seed: int, data: Path, options: argparse.Namespace) -> dict[str, float]:
     """Train one network and return its scores on the test sentences."""
-    out = Path(options.out or data.parent) / f"{row}-{seed}".replace(" ", "-").replace(",", "")
+    started = clock(options.device)
+    out = data.parent / f"{row}-{seed}".replace(" ", "-").replace(",", "")
     config = TrainConfig(
         str(data),
         out=str(out),
@@ -67,7 +69,8 @@ def score(row: str, seed: int, data: Path, options: argparse.Namespace) -> dict[
     )
     result = train(config)
     assert isinstance(result, TranslateResult)
-    return {score.name: score.value for score in result.report.scores}
+    minutes = (clock(options.device) - started) / 60
+    return {score.name: score.value for score in result.report.scores} | {"minutes to train": minutes}
 
 
 def network(row: str, preset: TranslationPreset, tokenizer: PreTrainedTokenizerFast) -> ShfinForTranslation:
@@ -152,7 +155,7 @@ def main() -> None:
     parser.add_argument("--test-pairs", type=int, help="to be judged on, at most")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", help="where the runs are kept")
+    parser.add_argument("--out", type=Path, default=Path("runs/translate.json"), help="where scores are kept")
     options = parser.parse_args()
     preset = TRANSLATION_PRESETS[options.size]
     splits = load_parallel(options.data, 0)
@@ -163,18 +166,19 @@ def main() -> None:
         scores: dict[str, dict[str, list[float]]] = {row: defaultdict(list) for row in options.rows}
         for seed in options.seeds:
             for row in options.rows:
-                started = time.perf_counter()
-                for name, value in score(row, seed, data, options).items():
+                setting = f"{options.size}, {options.pairs or 'all'} pairs, {options.steps or preset.steps} steps"
+                figures = kept(options.out, f"{setting}, {row}, seed {seed}", partial(score, row, seed, data, options))
+                said = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
+                print(f"seed {seed}, {row}: {said}", flush=True)
+                for name, value in figures.items():
                     scores[row][name].append(value)
-                said = ", ".join(f"{name} {values[-1]:.2f}" for name, values in scores[row].items())
-                print(f"seed {seed}, {row}: {said} after {time.perf_counter() - started:.0f} s", flush=True)
         learned = load_parallel(str(data), 0, splits.source_language, splits.target_language).train
         tokenizer = train_subwords(learned, preset.vocabulary, Path(folder, "subwords"))
         models = {row: network(row, preset, tokenizer).to(options.device) for row in options.rows}
-        figures = costs(models, options.rounds)
+        costing = costs(models, options.rounds)
     print(f"\n{options.size}, {len(learned):,} pairs, {options.steps or preset.steps:,} steps; {machine()}\n")
     rows: dict[str, dict[str, Any]] = {
-        row: {name: spread(values) for name, values in scores[row].items()} | figures[row] for row in options.rows
+        row: {name: spread(values) for name, values in scores[row].items()} | costing[row] for row in options.rows
     }
     columns = list(rows[options.rows[0]])
     print(f"| encoder | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}")

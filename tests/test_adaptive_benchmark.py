@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarks import adaptive
-from benchmarks.adaptive import MOST, ROWS, kept, network
+from benchmarks.adaptive import MOST, ROWS, frequencies_kept, network
 
 PICTURES = torch.randn(32, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 
@@ -19,7 +19,7 @@ def test_all_rows_have_the_same_weights() -> None:
 def test_kept_counts_what_a_patch_keeps(row: str) -> None:
     model = network(row, 0)
     model.train()(PICTURES)  # sets the threshold of the adaptive ones
-    counted = kept(model, PICTURES)
+    counted = frequencies_kept(model, PICTURES)
     if "budget" not in ROWS[row]:
         assert counted == ROWS[row]["kept"]
         return
@@ -31,7 +31,7 @@ def test_kept_counts_what_a_patch_keeps(row: str) -> None:
 def test_counting_leaves_no_hooks_and_the_mode() -> None:
     model = network("mean K = 4", 0)
     model.train()(PICTURES)
-    kept(model, PICTURES)
+    frequencies_kept(model, PICTURES)
     assert model.training
     assert not any(module._forward_hooks for module in model.modules())
 
