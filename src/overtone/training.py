@@ -108,6 +108,29 @@ def train(
     """
     loop = loop or Loop()
     kind = loop.trainer or GuardedTrainer
+    arguments = _arguments(kind, data, config, out, loop)
+    bar = Bar(loop.doing)
+    trainer = kind(model=model, args=arguments, train_dataset=data, data_collator=collate, callbacks=[bar])
+    trainer.undecayed = loop.undecayed
+    for callback in _callbacks(data, config, loop, measure, trainer.log, bar.say):
+        trainer.add_callback(callback)
+    for noisy in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(noisy)
+    with tensorboard(loop.tensorboard) as writer:
+        if writer:
+            trainer.add_callback(writer)
+        try:
+            trainer.train(resume_from_checkpoint=_last_checkpoint(out) if resume else None)
+        finally:
+            bar.close()  # on Ctrl-C too: the terminal gets its cursor back
+    # A record with "train_loss" is the Trainer's summary of it all
+    return [record for record in trainer.state.log_history if "train_loss" not in record]
+
+
+def _arguments(
+    kind: "type[GuardedTrainer]", data: Dataset, config: TrainingConfig, out: Path, loop: Loop
+) -> TrainingArguments:
+    """Return the settings in the Trainer's words."""
     settings = {
         "output_dir": str(out),
         "per_device_train_batch_size": share(config.batch_size),
@@ -129,32 +152,29 @@ def train(
     }
     arguments = kind.Arguments(**settings | dict(loop.arguments))
     arguments._n_gpu = min(arguments.n_gpu, 1)  # several are torchrun's: no batch is multiplied behind our back
-    bar = Bar(loop.doing)
-    trainer = kind(model=model, args=arguments, train_dataset=data, data_collator=collate, callbacks=[bar])
-    trainer.undecayed = loop.undecayed
-    extra: list[TrainerCallback] = [Checkpoints(loop.steps.logged if loop.steps else 1), *loop.callbacks]
+    return arguments
+
+
+def _callbacks(
+    data: Any,
+    config: TrainingConfig,
+    loop: Loop,
+    measure: Callable[[], dict[str, float]] | None,
+    log: Callable[[dict[str, float]], None],
+    say: Callable[[str], None],
+) -> list[TrainerCallback]:
+    """Return what is called before and after steps and epochs."""
+    callbacks: list[TrainerCallback] = [Checkpoints(loop.steps.logged if loop.steps else 1), *loop.callbacks]
     if hasattr(data, "set_epoch"):
-        extra.append(EpochNumber(data.set_epoch))
+        callbacks.append(EpochNumber(data.set_epoch))
     if hasattr(data, "pass_over"):
-        extra.append(PassedOver(data.pass_over))
+        callbacks.append(PassedOver(data.pass_over))
     if measure:
         after = AfterEpoch if loop.steps is None else partial(AfterSteps, loop.steps.measured)
-        extra.append(after(measure, trainer.log))
+        callbacks.append(after(measure, log))
     if loop.pace:
-        extra.append(Pace(config.batch_size, bar.say, loop.steps.measured if loop.steps else None, loop.unit))
-    for callback in extra:
-        trainer.add_callback(callback)
-    for noisy in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(noisy)
-    with tensorboard(loop.tensorboard) as writer:
-        if writer:
-            trainer.add_callback(writer)
-        try:
-            trainer.train(resume_from_checkpoint=_last_checkpoint(out) if resume else None)
-        finally:
-            bar.close()  # on Ctrl-C too: the terminal gets its cursor back
-    # A record with "train_loss" is the Trainer's summary of it all
-    return [record for record in trainer.state.log_history if "train_loss" not in record]
+        callbacks.append(Pace(config.batch_size, say, loop.steps.measured if loop.steps else None, loop.unit))
+    return callbacks
 
 
 def _by_epochs(data: Dataset, config: TrainingConfig, loop: Loop) -> dict[str, Any]:
