@@ -1,5 +1,6 @@
 """Fourier features: the kernel they stand for, and what keeps it exact."""
 
+import copy
 import math
 import warnings
 
@@ -226,6 +227,17 @@ def test_half_precision_positions_keep_the_phase(kind: str, dtype: torch.dtype) 
     assert gamma(v).dtype == dtype
     assert_close(gamma(v), gamma(v.float()).to(dtype), atol=0, rtol=0)
     assert gamma.to(dtype)(v).dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_module_in_half_precision_keeps_its_frequencies(dtype: torch.dtype) -> None:
+    """17.3 cycles would be 17.25 in bfloat16: half a turn off after ten units."""
+    gamma = FourierFeatures(torch.tensor([[17.3, 0.1]]), torch.tensor([0.3]))
+    halved = copy.deepcopy(gamma).to(dtype)
+    assert torch.equal(halved.frequencies, gamma.frequencies)
+    assert halved.amplitudes is not None
+    assert halved.amplitudes.dtype == dtype
+    assert FourierFeatures.learned(2, 3).to(dtype).frequencies.dtype == dtype  # a parameter is what the user made it
 
 
 def test_float64_stays() -> None:

@@ -84,7 +84,8 @@ class ImageEncoder(ClassTokenTower):
     def embed(self, inputs: Float[Tensor, "batch 3 h w"]) -> tuple[Float[Tensor, "batch length width"], None]:
         """Return a class token, which starts as the mean patch, and a token for every patch, with its position."""
         patches = self.stem(inputs)
-        where = self.position_map(self.positions(grid(*patches.shape[-2:]).to(self.positions.frequencies)))
+        encoded = self.positions(grid(*patches.shape[-2:]).to(self.positions.frequencies))
+        where = self.position_map(encoded.to(patches.dtype))
         tokens = patches.flatten(2).transpose(1, 2) + where
         return torch.cat([self.cls + tokens.mean(dim=1, keepdim=True), tokens], dim=1), None
 

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -20,8 +20,8 @@ class FourierFeatures(nn.Module):
 
     The frequencies b (features, d), in cycles per unit of v, and the amplitudes a (features), where they are not all
     1, are saved buffers; frequencies given as an nn.Parameter are trained. Positions may differ from sample to sample:
-    every axis of v before the last is a batch axis. Phases are computed in float32 at least; the encoding has the
-    precision of v.
+    every axis of v before the last is a batch axis. Phases are computed in float32 at least, and a buffer of
+    frequencies stays so where the module goes to half precision; the encoding has the precision of v.
 
     The Nyquist limit: n samples a unit cannot tell frequencies above n / 2 from lower ones. `on_grid` warns of them.
 
@@ -133,6 +133,14 @@ class FourierFeatures(nn.Module):
         precise = torch.promote_types(self.frequencies.dtype, torch.float32)
         positions = self._positions(*sizes, dtype=precise).to(self.frequencies.device)
         return self(positions).to(self.frequencies.dtype)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FourierFeatures":
+        """Move the buffers, but round no frequencies to half precision: they would be other ones."""
+        precise = self.frequencies
+        super()._apply(fn, recurse)
+        if self.frequencies.dtype.itemsize < 4 and not isinstance(precise, nn.Parameter):
+            self.frequencies = precise.to(self.frequencies.device)
+        return self
 
     def _phase(self, v: Tensor) -> Tensor:
         """Return 2 pi b_j.v: in half precision nothing would be left of a phase of many turns.
