@@ -179,9 +179,9 @@ def deep_transformer(side: int, depth: int) -> PreTrainedModel:
 DEEP = {"Perceiver": (deep_perceiver, (8, 104)), "transformer": (deep_transformer, (1, 3))}  # and depths compared
 
 
-def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
-    """Return e of value = c M^e, by least squares of the logarithms."""
-    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
+def exponent(sizes: Sequence[int], values: Sequence[float]) -> str:
+    """Return e of value = c M^e, by least squares of the logarithms; a dash for what is lost in noise, 0 or less."""
+    return f"{np.polyfit(np.log(sizes), np.log(values), 1)[0]:.2f}" if min(values) > 0 else "-"
 
 
 def measure(name: str, sides: Sequence[int], options: argparse.Namespace) -> dict[str, list[float]]:
@@ -235,7 +235,7 @@ def cost(options: argparse.Namespace) -> None:
         print(f"\n| {name}: M | {' | '.join(figures)} |\n|---|{'---:|' * len(figures)}")
         for i, side in enumerate(sides):
             print(f"| {side**2:,} | {' | '.join(f'{values[i]:.2f}' for values in figures.values())} |")
-        fitted = [f"{exponent([s**2 for s in sides], values):.2f}" for values in figures.values()]
+        fitted = [exponent([s**2 for s in sides], values) for values in figures.values()]
         print(f"| exponent of M | {' | '.join(fitted)} |", flush=True)
 
 
