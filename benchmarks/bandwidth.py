@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--jitters", type=float, nargs="+")
+    parser.add_argument("--jitters", type=float, nargs="+", help="of loo, to be compared on these pictures")
     parser.add_argument("--out", type=Path, default=Path("runs/bandwidth.json"))
     options = parser.parse_args()
     methods = list(BANDWIDTH_METHODS)

@@ -247,7 +247,7 @@ def main() -> None:
     pixels.add_argument("--rows", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     pixels.add_argument("--pictures", type=int, default=6000)
     pixels.add_argument("--test-pictures", type=int, default=10000)
-    pixels.add_argument("--epochs", type=int, default=20)
+    pixels.add_argument("--epochs", type=int, default=10)
     pixels.add_argument("--batch-size", type=int, default=64)
     pixels.add_argument("--learning-rate", type=float)
     pixels.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
