@@ -15,7 +15,6 @@ are of the processor on one thread, so that other processes do not enter.
 
 import argparse
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -152,7 +151,8 @@ def permuted_pixels(options: argparse.Namespace) -> None:
             for name in options.rows:
                 for arrangement in ARRANGEMENTS:
                     row = f"{name}, {arrangement}, seed {seed}"
-                    key = f"{row}, {options.pictures} pictures, {options.epochs} epochs"
+                    learned = f"{options.pictures} pictures, {options.epochs} epochs of batches of {options.batch_size}"
+                    key = f"{row}, {learned}, rate {options.learning_rate}, {options.test_pictures} tested"
                     accuracy, seconds = kept(
                         options.out, key, partial(score, name, arrangement, seed, Path(folder), options)
                     )
@@ -190,7 +190,7 @@ def measure(name: str, sides: Sequence[int], options: argparse.Namespace) -> dic
     models = {(side, depth): build(side, depth).eval().to(options.device) for side in sides for depth in (few, many)}
     pictures = {side: torch.randn(1, 3, side, side, device=options.device) for side in sides}
     runs = {key: _run(model, pictures[key[0]]) for key, model in models.items()}
-    best = fastest(runs, options.rounds, time.process_time if options.device == "cpu" else time.perf_counter)
+    best = fastest(runs, options.rounds, options.device)
     weights = {key: sum(p.nbytes for p in model.parameters()) for key, model in models.items()}
     memory = {key: ((peak_memory(m, pictures[key[0]]) or 0) - weights[key]) / 2**20 for key, m in models.items()}
     layer = [(best[side, many] - best[side, few]) / (many - few) for side in sides]
@@ -203,16 +203,16 @@ def measure(name: str, sides: Sequence[int], options: argparse.Namespace) -> dic
 
 
 def fastest(
-    runs: dict[tuple[int, int], Callable[[], object]], rounds: int, clock: Callable[[], float]
+    runs: dict[tuple[int, int], Callable[[], object]], rounds: int, device: str
 ) -> dict[tuple[int, int], float]:
     """Return milliseconds of each, the least of several rounds in which all take turns; a round before warms up."""
     best = dict.fromkeys(runs, float("inf"))
     for turn in range(rounds + 1):
         for key, run in runs.items():
-            started = clock()
+            started = clock(device)
             run()
             if turn:
-                best[key] = min(best[key], 1e3 * (clock() - started))
+                best[key] = min(best[key], 1e3 * (clock(device) - started))
     return best
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from overtone.files import write_atomically
+
 
 def machine() -> str:
     """Return what this runs on, without names or paths."""
@@ -26,7 +28,7 @@ def kept(file: Path, key: str, measure: Callable[[], Any]) -> Any:
     if key not in (found := _read(file)):
         found = {key: measure()}
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(_read(file) | found, indent=0))  # read again: another may have written meanwhile
+        write_atomically(file, json.dumps(_read(file) | found, indent=0))  # another may have written meanwhile
     return found[key]
 
 

@@ -158,6 +158,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/translate.json"), help="where scores are kept")
     options = parser.parse_args()
     preset = TRANSLATION_PRESETS[options.size]
+    batch, steps = options.batch_size or preset.batch_size, options.steps or preset.steps
+    some = f"{options.pairs or 'all'} and {options.test_pairs or 'all'} pairs of {options.data}"
+    setting = f"{options.size}, {some}, {steps} steps of {batch}"
     splits = load_parallel(options.data, 0)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder, "data")
@@ -166,8 +169,8 @@ def main() -> None:
         scores: dict[str, dict[str, list[float]]] = {row: defaultdict(list) for row in options.rows}
         for seed in options.seeds:
             for row in options.rows:
-                setting = f"{options.size}, {options.pairs or 'all'} pairs, {options.steps or preset.steps} steps"
-                figures = kept(options.out, f"{setting}, {row}, seed {seed}", partial(score, row, seed, data, options))
+                key = f"{setting}, {row}, seed {seed}"
+                figures = kept(options.out, key, partial(score, row, seed, data, options))
                 said = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
                 print(f"seed {seed}, {row}: {said}", flush=True)
                 for name, value in figures.items():
@@ -176,7 +179,7 @@ def main() -> None:
         tokenizer = train_subwords(learned, preset.vocabulary, Path(folder, "subwords"))
         models = {row: network(row, preset, tokenizer).to(options.device) for row in options.rows}
         costing = costs(models, options.rounds)
-    print(f"\n{options.size}, {len(learned):,} pairs, {options.steps or preset.steps:,} steps; {machine()}\n")
+    print(f"\n{options.size}, {len(learned):,} pairs, {steps:,} steps; {machine()}\n")
     rows: dict[str, dict[str, Any]] = {
         row: {name: spread(values) for name, values in scores[row].items()} | costing[row] for row in options.rows
     }
