@@ -1,6 +1,7 @@
 """Swapping mixers into models of transformers: what changes, what stays, and what the report says of both."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,8 +22,8 @@ from transformers import (
 )
 
 from overtone.counting import multiply_adds
-from overtone.models.drop_in import OverMap, OverTokens, swap
-from overtone.models.shfin import MIXERS
+from overtone.models.drop_in import OverMap, OverTokens, load_swapped, swap
+from overtone.models.shfin import MIXERS, anneal, chosen_frequencies
 from overtone.nn.mixers import Convolution
 from overtone.nn.shfin import SHFIN
 
@@ -248,7 +249,8 @@ def test_a_mask_is_refused() -> None:
 def test_precision_and_mode_are_the_models(build: Callable[[], PreTrainedModel]) -> None:
     model = build().to(torch.bfloat16)
     swap(model, kept=4, image_size=SIZE)
-    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    precise = {name for name, parameter in model.named_parameters() if parameter.dtype != torch.bfloat16}
+    assert precise == {name for name, _ in model.named_parameters() if name.endswith((".scores", ".theta"))}
     assert not any(module.training for module in model.modules())
     assert model(pictures().bfloat16()).logits.dtype == torch.bfloat16
 
@@ -261,6 +263,37 @@ def test_saved_weights_go_into_a_model_swapped_alike(build: Callable[[], PreTrai
     assert not torch.equal(model(x).logits, other(x).logits)
     other.load_state_dict(model.state_dict())
     assert torch.equal(model(x).logits, other(x).logits)
+
+
+@every_model
+def test_what_is_saved_comes_back(build: Callable[[], PreTrainedModel], tmp_path: Path) -> None:
+    model, x = build(), pictures()
+    swap(model, kept=4, image_size=SIZE)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(".scores"):
+                parameter.normal_()
+    model.save_pretrained(tmp_path)
+    again = load_swapped(tmp_path)
+    assert type(again) is type(model)
+    assert torch.equal(again(x).logits, model(x).logits)
+
+
+def test_what_was_not_swapped_is_not_read_as_such(tmp_path: Path) -> None:
+    vit().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="not swapped: read it with from_pretrained"):
+        load_swapped(tmp_path)
+
+
+@every_model
+def test_annealing_and_frequencies(build: Callable[[], PreTrainedModel]) -> None:
+    swapped = swap(model := build(), kept=4, image_size=SIZE)
+    anneal(model, 0.15, seed=3)
+    mixers = [module for module in model.modules() if isinstance(module, SHFIN)]
+    assert all(mixer.tau == 0.65 and mixer.noise.any() for mixer in mixers)
+    chosen = chosen_frequencies(model)
+    assert [name for name, _ in chosen] == [f"{change.name}.mixer" for change in swapped.changes]
+    assert all(chosen_map.any() for _, chosen_map in chosen)
 
 
 @every_model

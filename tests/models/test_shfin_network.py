@@ -1,8 +1,10 @@
 """SHFIN networks: sizes, save and load, schedule, and what they refuse."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForImageClassification
@@ -208,8 +210,75 @@ def test_scores_and_gates_are_not_to_decay() -> None:
         ({"budget": 0}, "budget must be above 0 and at most 1, got 0"),
         ({"budget": 1.5}, "budget must be above 0 and at most 1, got 1.5"),
         ({"kept": (11, 4)}, "kept must be from 1 to 10"),
+        ({"kept": (2.5, 4)}, "kept must be a whole number, got 2.5"),
+        ({"stem": 0}, "stem must be 1 or more, got 0"),
+        ({"deep": (2, 0)}, r"deep must be from 0 to the blocks of each stage, \[1, 2\], got \[2, 0\]"),
     ],
 )
 def test_refuses_what_cannot_be(changes: dict, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         little(**changes)
+
+
+PICTURES = torch.zeros(2, 3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "labels", "said"),
+    [
+        (PICTURES[0], None, r"pixel_values must be floating-point \(batch, 3, height, width\), got .* \(3, 16, 16\)"),
+        (PICTURES[:, :1], None, r"got torch.float32 \(2, 1, 16, 16\)"),
+        (PICTURES.byte(), None, r"got torch.uint8"),
+        (PICTURES.where(PICTURES > 0, torch.nan), None, "pixel_values must be finite, got NaN or infinity"),
+        (PICTURES, torch.tensor([0, 3]), "labels must be from 0 to 2, got 0 to 3"),
+        (PICTURES, torch.tensor([-100, 1]), "labels must be from 0 to 2, got -100 to 1"),
+    ],
+)
+def test_refuses_pictures_and_labels_that_cannot_be(pictures, labels, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        little()(pictures, labels)
+
+
+@torch.no_grad()
+def test_no_pictures_have_no_logits() -> None:
+    assert little()(PICTURES[:0]).logits.shape == (0, 3)
+
+
+def test_read_in_half_precision_it_keeps_the_same_frequencies(tmp_path: Path) -> None:
+    model = little()
+    with torch.no_grad():
+        for layer in filter(is_shfin, model.modules()):
+            layer.scores.copy_(1 + 1e-4 * torch.arange(len(layer.scores)))  # ties, once rounded
+    model.save_pretrained(tmp_path)
+    half = AutoModelForImageClassification.from_pretrained(tmp_path, dtype=torch.bfloat16).eval()
+    for (name, before), (_, after) in zip(model.chosen_frequencies(), half.chosen_frequencies(), strict=True):
+        np.testing.assert_array_equal(after, before, name)
+    assert half.classifier.weight.dtype == torch.bfloat16
+    # bf16 has 8 bits; a few layers of it
+    torch.testing.assert_close(half(PICTURES.bfloat16()).logits.float(), model(PICTURES).logits, atol=0.05, rtol=0)
+
+
+EVERY_KIND = [{}, {"deep": (1, 1)}, {"budget": 0.5}, {"shift": True, "norm": "post"}, {"cells": "overlapping"}]
+
+
+@pytest.mark.parametrize("changes", EVERY_KIND)
+def test_exports_with_any_batch(changes) -> None:
+    model, batch = little(**changes), torch.export.Dim("batch")
+    exported = torch.export.export(model, (PICTURES,), dynamic_shapes=({0: batch},)).module()
+    more = torch.randn(5, 3, 16, 16)
+    torch.testing.assert_close(exported(more).logits, model(more).logits)
+
+
+@pytest.mark.parametrize("changes", EVERY_KIND[:1] + EVERY_KIND[3:])
+def test_onnx_agrees(tmp_path: Path, changes) -> None:
+    model, batch = little(**changes), torch.export.Dim("batch")
+    file = tmp_path / "network.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own
+        torch.onnx.export(
+            model, (PICTURES,), file, dynamo=True, verbose=False, dynamic_shapes={"pixel_values": {0: batch}}
+        )
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    x = torch.randn(5, 3, 16, 16)
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    np.testing.assert_allclose(found, model(x).logits.detach().numpy(), atol=1e-5)  # the issue's bound

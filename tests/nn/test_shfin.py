@@ -291,3 +291,58 @@ def test_a_deep_one_s_feed_forward_sees_coefficients_alone() -> None:
     assert deep.f[-1].tolist() not in deep.chosen.tolist()
     unseen = highest[0, 0].view(4, 4, 1).expand(4, 4, 6)
     torch.testing.assert_close(deep(x + unseen), deep(x), atol=ROUNDING, rtol=0)
+
+
+def test_whatever_stands_in_padding_is_not_seen() -> None:
+    made = mixer(patch=(5,), kept=3)
+    x = torch.randn(2, 17, 6, dtype=torch.float64)
+    mask = torch.arange(17) < torch.tensor([[9], [17]])
+    spoilt = x.masked_fill(~mask[..., None], torch.nan)
+    assert torch.equal(made(spoilt, mask), made(x, mask))
+
+
+@pytest.mark.parametrize("mask", [torch.ones(1, 8, dtype=torch.bool), torch.ones(1, 8, 8)])
+def test_refuses_another_mask(mask: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"mask must be bool \(1, 8, 8\), got torch"):
+        mixer()(torch.randn(1, 8, 8, 6, dtype=torch.float64), mask)
+
+
+def test_an_empty_batch_stays_empty() -> None:
+    for made in (mixer(shift=True), DeepSHFIN(6, 4, 5, 2).double()):
+        assert made(torch.zeros(0, 9, 8, 6, dtype=torch.float64)).shape == (0, 9, 8, 6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_keeps_the_same_frequencies(dtype: torch.dtype) -> None:
+    """Scores that differ by less than bfloat16's step: rounded, they would be ties, and the first would be kept."""
+    made = mixer(kept=3).float()
+    with torch.no_grad():
+        made.scores.copy_(1 + 1e-4 * torch.arange(10))
+    half = made.to(dtype)
+    assert half.chosen.tolist() == half.f[[9, 8, 7]].tolist()
+    assert {name: p.dtype for name, p in half.named_parameters()} == {
+        "scores": torch.float32,
+        "theta": torch.float32,
+        "query_key.weight": dtype,
+        "value.weight": dtype,
+    }
+    half.train()(torch.randn(1, 8, 8, 6, dtype=dtype)).sum().backward()
+    assert half.scores.grad.isfinite().all()
+
+
+def test_float16_attends_to_large_coefficients() -> None:
+    """The products of queries and keys pass 65,504, float16's largest number."""
+    made = mixer(dim=6).float()
+    x = 100 + 100 * torch.randn(1, 8, 8, 6)
+    with torch.autocast("cpu", torch.float16):
+        assert made(x).isfinite().all()
+    assert made.half()(x.half()).isfinite().all()
+
+
+@pytest.mark.parametrize("shift", [False, True])
+def test_exports_with_any_batch(shift: bool) -> None:
+    made, batch = mixer(shift=shift), torch.export.Dim("batch")
+    x = torch.randn(2, 9, 8, 6, dtype=torch.float64)
+    exported = torch.export.export(made, (x,), dynamic_shapes=({0: batch},)).module()
+    more = torch.randn(5, 9, 8, 6, dtype=torch.float64)
+    torch.testing.assert_close(exported(more), made(more), atol=ROUNDING, rtol=0)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 from translate_samples import ENGLISH, GERMAN, run, weights, write_text
 
@@ -128,6 +129,26 @@ def test_a_sentence_s_translation_does_not_depend_on_the_others(made: TranslateR
     assert together == [sentence.translation for sentence in made.report.sentences]
 
 
+def test_nor_does_the_most_that_it_may_have(made: TranslateResult) -> None:
+    """A network that never ends a sentence of its own accord: each is cut at its own length, not at the batch's."""
+    translator = Translator.load(made.folder)
+    with torch.no_grad():
+        translator.network.final_logits_bias[0, translator.network.config.eos_token_id] = -1e4
+    texts = [made.report.sentences[0].source, " ".join(["red dog"] * 8)]
+    for beams in (1, 2):
+        together = [found.text for found in translator.translate(texts, beams)]
+        assert together == [translator.translate([text], beams)[0].text for text in texts]
+
+
+def test_weights_with_a_part_missing(made: TranslateResult, tmp_path: Path) -> None:
+    shutil.copytree(made.folder, folder := tmp_path / "copy")
+    file = folder / "model" / "model.safetensors"
+    some = {name: tensor for name, tensor in load_file(file).items() if not name.endswith("mixer.value.weight")}
+    save_file(some, file, metadata={"format": "pt"})
+    with pytest.raises(UserError, match="tensors are missing from its weights"):
+        Translator.load(folder)
+
+
 def test_evaluating_on_its_own_and_on_other_text(
     made: TranslateResult, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,7 +184,7 @@ def test_a_vocabulary_of_another_model(made: TranslateResult, tmp_path: Path) ->
         predict(PredictConfig(str(folder), ("red dog",), device="cpu"))
     (folder / "model" / "model.safetensors").write_bytes(b"cut")
     shutil.copy(made.folder / "model" / "tokenizer.json", folder / "model")
-    with pytest.raises(UserError, match=r"holds no whole translator"):
+    with pytest.raises(UserError, match="the weights cannot be read"):
         Translator.load(folder)
     described = json.loads((folder / "translator.json").read_text())
     (folder / "translator.json").write_text(json.dumps(described | {"format": 2}))

@@ -3,11 +3,11 @@
 from overtone.models.assembly import Assembly, Side, assemble, read_side
 from overtone.models.backbone import Backbone, load_backbone
 from overtone.models.coordinate import CoordinateConfig, CoordinateNetwork
-from overtone.models.drop_in import Swapped, swap
+from overtone.models.drop_in import Swapped, load_swapped, swap
 from overtone.models.dual_encoder import DualEncoder, DualEncoderConfig
 from overtone.models.perceiver import ImagePerceiverConfig, PerceiverForDenseOutput, PerceiverForImageClassification
 from overtone.models.perceiver_conversion import convert_perceiver_classifier, convert_perceiver_flow
-from overtone.models.shfin import ShfinConfig, ShfinForImageClassification
+from overtone.models.shfin import ShfinConfig, ShfinForImageClassification, anneal, chosen_frequencies
 from overtone.models.tower import Tower
 from overtone.models.translation import ShfinForTranslation, ShfinTranslationConfig
 
@@ -28,10 +28,13 @@ __all__ = [
     "Side",
     "Swapped",
     "Tower",
+    "anneal",
     "assemble",
+    "chosen_frequencies",
     "convert_perceiver_classifier",
     "convert_perceiver_flow",
     "load_backbone",
+    "load_swapped",
     "read_side",
     "swap",
 ]

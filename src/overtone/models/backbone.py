@@ -281,7 +281,7 @@ def check_files(directory: Path, name: str, tokenizer: bool = True) -> None:
         )
 
 
-def read_model(model_class: Any, directory: Path, name: str, dtype: torch.dtype, **options: Any) -> Any:
+def read_model(model_class: Any, directory: Path, name: str, dtype: torch.dtype | str, **options: Any) -> Any:
     """Read a model of transformers whole, with options of its class; UserError where tensors are missing or misfit."""
     options |= {"local_files_only": True, "use_safetensors": True, "dtype": dtype, "output_loading_info": True}
     try:

@@ -2,22 +2,27 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.models.vit.modeling_vit import ViTAttention, ViTPatchEmbeddings
 from transformers.utils.import_utils import is_tracing
 
 from overtone.counting import Counted, evaluating, in_units, multiply_adds
 from overtone.errors import did_you_mean
+from overtone.models.backbone import read_model
 from overtone.models.shfin import MIXERS, MixerName, make_mixer
+from overtone.nn.shfin import SHFIN
 
 KINDS = ("vit", "convnext", "resnet")  # config.model_type
 PATCH = 14  # the largest in a convolutional network by default, as in the reconstructed Small
 IMAGE_SIZE = 224  # where the config names none
+SETTINGS = "overtone_swap"  # in the config of a swapped model: with what
 
 
 @dataclass(frozen=True)
@@ -132,8 +137,9 @@ def swap(
     """Swap, in place, the attention of a ViT or the spatial convolutions of a ConvNeXT or ResNet for a mixer.
 
     Of convolutions, those with a kernel above 1, stride 1 and as many channels out as in are swapped; those that
-    change size or channels stay, as does everything else. The mixers are new and random: train what comes out. To load
-    weights that were saved from a swapped model, build it, swap it with the same settings, and load the state dict.
+    change size or channels stay, as does everything else. The mixers are new and random: train what comes out, with
+    `anneal` before every step. The model's config keeps the settings: `load_swapped` reads what `save_pretrained`
+    wrote, and transformers' own `from_pretrained` would put random attention or convolutions back.
 
     `patch`, `kept` and `rank` are SHFIN's. By default a patch is a ViT's whole grid, as no other layer there mixes
     patches; in a convolutional network, the fewest equal patches of at most 14 x 14 cover a map. `image_size`, in
@@ -148,19 +154,51 @@ def swap(
     if kind not in KINDS:
         raise ValueError(f"model must be a transformers ViT, ConvNeXT or ResNet, got {type(model).__name__} ({kind})")
     pictures = _pictures(model, image_size)
-    places = _attention(model) if kind == "vit" else _convolutions(model, pictures)
+    places = _places(model, pictures)
     if not places:
         raise ValueError(
             f"model must have attention or spatial convolutions, this {type(model).__name__} has none left"
         )
     mixers = {name: _fitted(name, place, mixer, patch, kept, rank) for name, place in places.items()}
     before, stays = multiply_adds(model, pictures), _staying(model)
-    for name, place in places.items():
-        over = OverTokens(mixers[name], place.grid) if kind == "vit" else OverMap(mixers[name])
-        model.set_submodule(name, over.train(place.layer.training))
+    _put(model, places, mixers)
     after = multiply_adds(model, pictures)
+    settings = {"mixer": mixer, "patch": patch, "kept": kept, "rank": rank, "image_size": image_size}
+    setattr(model.config, SETTINGS, settings)
     changes = tuple(_change(name, place, mixers[name], before, after) for name, place in places.items())
     return Swapped(type(model).__name__, changes, stays, before, after)
+
+
+def load_swapped(folder: str | Path) -> PreTrainedModel:
+    """Read a model that was swapped and then saved by `save_pretrained`.
+
+    Raises ValueError for one that was not swapped, OSError where there is none, and UserError for weights that are not
+    those of the model.
+    """
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if not hasattr(config, SETTINGS):
+        raise ValueError(f"{str(folder)!r} holds a model that was not swapped: read it with from_pretrained")
+    settings = dict(getattr(config, SETTINGS))
+    image_size = settings.pop("image_size")
+    kind: Any = getattr(transformers, config.architectures[0])
+
+    class Laid(kind):  # swapped before its weights are read, under the names that transformers stores them by
+        def __init__(self, config: PreTrainedConfig) -> None:
+            super().__init__(config)
+            places = _places(self, _pictures(self, image_size))
+            _put(self, places, {name: _fitted(name, place, **settings) for name, place in places.items()})
+
+    model = read_model(Laid, Path(folder), str(folder), "auto")
+    model.__class__ = kind
+    for module in model.modules():
+        if isinstance(module, SHFIN):
+            module.reset_buffers()  # no part of the state
+    return model
+
+
+def is_swapped(folder: str | Path) -> bool:
+    """Return whether a folder holds a model that was swapped before it was saved; OSError where it holds none."""
+    return hasattr(AutoConfig.from_pretrained(folder, local_files_only=True), SETTINGS)
 
 
 def _pictures(model: PreTrainedModel, image_size: int | None) -> Float[Tensor, "1 channels h w"]:
@@ -169,6 +207,17 @@ def _pictures(model: PreTrainedModel, image_size: int | None) -> Float[Tensor, "
     size: Any = image_size or getattr(model.config, "image_size", IMAGE_SIZE)
     sides = (size, size) if isinstance(size, int) else tuple(size)
     return torch.zeros(1, model.config.num_channels, *sides, dtype=like.dtype, device=like.device)
+
+
+def _places(model: PreTrainedModel, pictures: Tensor) -> dict[str, _Place]:
+    return _attention(model) if model.config.model_type == "vit" else _convolutions(model, pictures)
+
+
+def _put(model: PreTrainedModel, places: Mapping[str, _Place], mixers: Mapping[str, nn.Module]) -> None:
+    for name, place in places.items():
+        vit = isinstance(place.layer, ViTAttention)
+        over = OverTokens(mixers[name], place.grid) if vit else OverMap(mixers[name])
+        model.set_submodule(name, over.train(place.layer.training))
 
 
 def _attention(model: nn.Module) -> dict[str, _Place]:

@@ -23,7 +23,7 @@ from overtone.models.preparation import (
     plain_tokenizer,
     read_preparation,
 )
-from overtone.models.shfin import anneal, chosen_frequencies
+from overtone.models.shfin import PRECISE, anneal, chosen_frequencies
 from overtone.models.tower import Tower
 from overtone.models.towers import TEXT, VISION
 from overtone.nn import SHFIN
@@ -83,6 +83,7 @@ class DualEncoder(PreTrainedModel):
     """An image and a text encoder whose embeddings of a matching pair point the same way."""
 
     config_class = DualEncoderConfig
+    _keep_in_fp32_modules_strict = PRECISE
     config: DualEncoderConfig
     base_model_prefix = "dual_encoder"
     image: Tower

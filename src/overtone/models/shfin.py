@@ -21,6 +21,7 @@ MIXERS: tuple[MixerName, ...] = ("shfin", "attention", "gfnet", "afno", "fnet", 
 CellsName = Literal["linear", "overlapping"]
 STRIDES = {1: (1, 1, 1), 2: (1, 2, 1), 4: (2, 2, 1), 8: (2, 2, 2)}  # of an overlapping stem's three convolutions
 HEAD = 32  # channels of one head of attention
+PRECISE = ["scores", "theta"]  # parameters that half precision would turn into a choice of other frequencies
 CACHED = 2**19  # numbers of a stage's maps at a time, when none are kept for a backward pass
 
 
@@ -57,7 +58,8 @@ class ShfinConfig(PreTrainedConfig):
         makes each cell one position: three in the stem (Xiao et al., arXiv 2106.14881) and one between stages.
 
         Raises ValueError for lists of different lengths, an unknown mixer or kind of cells, a patch larger than its
-        stage's map, a budget not in (0, 1], or an overlapping stem whose stride is not 1, 2, 4 or 8.
+        stage's map, a budget not in (0, 1], more deep blocks than a stage has, a stem below 1, or an overlapping one
+        whose stride is not 1, 2, 4 or 8.
         """
         deep = [0] * len(dims) if deep is None else list(deep)
         stages = {"dims": dims, "depths": depths, "patches": patches, "kept": kept, "deep": deep}
@@ -69,6 +71,10 @@ class ShfinConfig(PreTrainedConfig):
             raise ValueError(f"budget must be above 0 and at most 1, got {budget}")
         if cells not in ("linear", "overlapping"):
             raise ValueError(f"cells must be linear or overlapping, got {cells!r}")
+        if stem < 1:
+            raise ValueError(f"stem must be 1 or more, got {stem}")
+        if any(not 0 <= some <= of for some, of in zip(deep, depths, strict=True)):
+            raise ValueError(f"deep must be from 0 to the blocks of each stage, {list(depths)}, got {deep}")
         if cells == "overlapping" and stem not in STRIDES:
             raise ValueError(f"stem must be 1, 2, 4 or 8 with overlapping cells, got {stem}")
         for stage, patch in enumerate(patches):
@@ -143,15 +149,15 @@ class Stage(nn.Module):
         x, s = self.halve(x), self.patch
         if not s or x.shape[1] % s or x.shape[2] % s:
             return self.mixed(x)
-        batch, rows, columns, dim = len(x), x.shape[1] // s, x.shape[2] // s, x.shape[3]
-        patches = x.view(batch, rows, s, columns, s, dim).transpose(2, 3).reshape(-1, s, s, dim)
+        batch, rows, columns, dim = x.shape[0], x.shape[1] // s, x.shape[2] // s, x.shape[3]
+        patches = x.view(batch, rows, s, columns, s, dim).transpose(2, 3).flatten(0, 2)
         return self.mixed(patches).view(batch, rows, columns, s, s, dim).transpose(2, 3).reshape(x.shape)
 
     def mixed(self, maps: Float[Tensor, "batch h w dim"]) -> Float[Tensor, "batch h w dim"]:
         """Let maps pass through all blocks: at inference, few enough at a time for the cache."""
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self.blocks(maps)
-        return torch.cat([self.blocks(few) for few in maps.split(max(1, CACHED // maps[0].numel()))])
+        return torch.cat([self.blocks(few) for few in maps.split(max(1, CACHED // maps.shape[1:].numel()))])
 
 
 class Cells(nn.Module):
@@ -199,6 +205,7 @@ class ShfinForImageClassification(PreTrainedModel):
     """A SHFIN network, or the same with another mixer, that classifies pictures."""
 
     config_class = ShfinConfig
+    _keep_in_fp32_modules_strict = PRECISE
     config: ShfinConfig
     base_model_prefix = "shfin"
     main_input_name = "pixel_values"
@@ -220,10 +227,27 @@ class ShfinForImageClassification(PreTrainedModel):
     def forward(
         self, pixel_values: Float[Tensor, "batch channels h w"], labels: Int[Tensor, " batch"] | None = None
     ) -> ImageClassifierOutput:
-        """Return logits (batch, num_labels), and the cross-entropy when there are labels."""
+        """Return logits (batch, num_labels), and the cross-entropy when there are labels.
+
+        Raises ValueError for pictures of another shape or not of floating-point numbers, for pixels that are no
+        numbers, and for labels out of range; the last two are not looked for in a compiled or exported graph.
+        """
+        self._require(pixel_values, labels)
         logits = self.classifier(self.shfin(pixel_values).mean(dim=(1, 2)))
         loss = None if labels is None else cross_entropy(logits, labels)
         return ImageClassifierOutput(loss=loss, logits=logits)
+
+    def _require(self, pixel_values: Tensor, labels: Tensor | None) -> None:
+        channels, classes = self.config.num_channels, self.config.num_labels
+        if pixel_values.ndim != 4 or pixel_values.shape[1] != channels or not pixel_values.is_floating_point():
+            found = f"{pixel_values.dtype} {tuple(pixel_values.shape)}"
+            raise ValueError(f"pixel_values must be floating-point (batch, {channels}, height, width), got {found}")
+        if torch.compiler.is_compiling() or pixel_values.is_meta:
+            return
+        if not pixel_values.isfinite().all():
+            raise ValueError("pixel_values must be finite, got NaN or infinity")
+        if labels is not None and ((labels < 0) | (labels >= classes)).any():
+            raise ValueError(f"labels must be from 0 to {classes - 1}, got {labels.min()} to {labels.max()}")
 
     def set_progress(self, fraction: float, seed: int = 0) -> None:
         """Anneal all SHFIN layers to where training stands, 0 to 1; the noise follows from `fraction` and `seed`."""
@@ -239,7 +263,10 @@ class ShfinForImageClassification(PreTrainedModel):
 
 
 def anneal(model: nn.Module, fraction: float, seed: int) -> None:
-    """Anneal all SHFIN layers of a model to where training stands, 0 to 1, with noise of `fraction` and `seed`."""
+    """Anneal all SHFIN layers of a model to where training stands, 0 to 1, with noise of `fraction` and `seed`.
+
+    To be called before every step; `overtone train` does. Where a model has no such layer, nothing happens.
+    """
     generator = torch.Generator().manual_seed(hash((seed, round(fraction * 2**40))) % 2**63)
     for module in model.modules():
         if isinstance(module, SHFIN):

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, MarianConfig, Marian
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.marian.modeling_marian import MarianDecoder, MarianEncoder
 
-from overtone.models.shfin import anneal, chosen_frequencies
+from overtone.models.shfin import PRECISE, anneal, chosen_frequencies
 from overtone.models.translation_layers import (
     TEXT_MIXERS,
     InPlaceOfAttention,
@@ -179,6 +179,7 @@ class ShfinForTranslation(_Initialised, MarianMTModel):
     """
 
     config_class = ShfinTranslationConfig
+    _keep_in_fp32_modules_strict = PRECISE
     config: ShfinTranslationConfig
 
     def __init__(self, config: ShfinTranslationConfig) -> None:

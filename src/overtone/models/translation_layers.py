@@ -9,7 +9,6 @@ from torch.nn.functional import pad
 
 from overtone.nn.mixers import AFNO, FNet
 from overtone.nn.shfin import SHFIN
-from overtone.spectral.k_hot import straight_through, top_k
 
 TextMixerName = Literal["shfin", "attention", "fnet", "afno"]
 TEXT_MIXERS: tuple[TextMixerName, ...] = ("shfin", "attention", "fnet", "afno")
@@ -81,18 +80,9 @@ class SpectralMemory(SHFIN):
         self, x: Float[Tensor, "batch length dim"], real: Bool[Tensor, "batch length"] | None = None
     ) -> Float[Tensor, "batch rows dim"]:
         """Return the rows of all patches; positions that are not `real` count as zero."""
-        if real is not None:
-            x = x * real[..., None]
-        if self.training:
-            rows, g = straight_through(self.scores + self.noise, self.kept, self.tau, self.estimator)
-        else:
-            rows, g = top_k(self.scores, self.kept), None
-        patches, _ = self._divide(x)
-        Z = self.A[rows].flatten(0, 1).to(x.dtype) @ patches
-        if g is not None:
-            Z = Z * g.repeat_interleave(2)[:, None].to(x.dtype)
+        rows, Z = self.analyse(x, real)
         Z = Z + self.mix(Z, self.theta[rows])
-        parts = Z.reshape(len(x), -1, self.kept, 2 * self.dim)
+        parts = Z.reshape(x.shape[0], *self._counts(x.shape[1:-1]), self.kept, 2 * self.dim)
         return self.norm(self.read(parts) + self.which(rows)).flatten(1, 2)
 
     def rows(self, length: int) -> int:

@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, cat
+from torch.nn.functional import one_hot
 
 from overtone.nn.shfin import SHFIN
 
@@ -14,13 +15,14 @@ MEMORY = 0.99  # of the threshold's running mean
 class AdaptiveSHFIN(SHFIN):
     """SHFIN whose number of frequencies follows each patch's content, `budget` of `kept` on average (ours).
 
-    The layer's K = `kept` frequencies are candidates. A patch keeps those that hold at least a share of its energy,
+    The layer's K = `kept` frequencies are candidates. A patch keeps the strongest, and those that hold at least a share
+    of its energy,
 
-        |Z_f|^2 >= share sum_g |Z_g|^2   summed over channels,
+        |Z_f|^2 >= share sum_g |Z_g|^2   summed over channels;
 
-    and at least the strongest; the others are neither attended to nor put out. In training `share` is what meets the
-    budget on the batch; its running mean, in the state, decides at evaluation, so that a patch's frequencies do not
-    depend on what it is batched with. Values are computed for kept coefficients alone.
+    the others are neither attended to nor put out. In training `share` is what meets the budget on those patches of the
+    batch that are not zero throughout; its running mean, in the state, decides at evaluation, so that a patch's
+    frequencies do not depend on what it is batched with. Values are computed for kept coefficients alone.
     """
 
     share: Tensor
@@ -37,8 +39,10 @@ class AdaptiveSHFIN(SHFIN):
         """Return which candidates each patch keeps."""
         energy = Z.detach().float().unflatten(1, (self.kept, 2)).square().sum((2, 3))
         shares = energy / energy.sum(1, keepdim=True).clamp_min(torch.finfo(energy.dtype).tiny)
-        share = self._meet_the_budget(shares) if self.training else self.share
-        return (shares >= share) | (shares == shares.amax(1, keepdim=True))
+        strongest = one_hot(shares.argmax(1), self.kept).bool()
+        others = shares.masked_fill(strongest | (energy == 0), -1)  # what is zero is not kept for a share of 0
+        share = self._meet_the_budget(others, energy.any(1)) if self.training else self.share
+        return strongest | (others >= share)
 
     def mix(
         self, Z: Float[Tensor, "patches rows dim"], theta: Float[Tensor, " K"]
@@ -50,12 +54,18 @@ class AdaptiveSHFIN(SHFIN):
         rows = alive.repeat_interleave(2, dim=1)
         V = torch.zeros_like(Z)
         V[rows] = self.value(Z[rows]).to(V.dtype)
-        return (weights.to(V.dtype) @ V.view(len(Z), self.kept, -1)).view(Z.shape)
+        return (weights.to(V.dtype) @ V.unflatten(1, (self.kept, 2)).flatten(2)).view(Z.shape)
 
     @torch.no_grad()
-    def _meet_the_budget(self, shares: Float[Tensor, "patches K"]) -> Float[Tensor, ""]:
-        """Return the share that so many of the batch's candidates hold, and remember it."""
-        wanted = round(self.budget * len(shares))
-        share = shares.flatten().topk(wanted).values[-1]
-        self.share.lerp_(share.to(self.share), 1 - MEMORY if self.share > 0 else 1.0)
+    def _meet_the_budget(
+        self, others: Float[Tensor, "patches K"], filled: Bool[Tensor, " patches"]
+    ) -> Float[Tensor, ""]:
+        """Return the share that so many of the batch's candidates hold beside the strongest, and remember it."""
+        wanted = ((self.budget - 1) * filled.sum()).round().long()
+        falling = cat(
+            [others.new_ones(1), others.flatten().sort(descending=True).values]
+        )  # with none wanted: all of it
+        share = falling[wanted].clamp_min(0)
+        weight = torch.where(self.share > 0, 1 - MEMORY, 1.0) * filled.any()
+        self.share.lerp_(share.to(self.share), weight.to(self.share))
         return share

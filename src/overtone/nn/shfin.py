@@ -1,6 +1,8 @@
 """SHFIN: a sparse Fourier mixer, in place of convolution and attention."""
 
 import math
+from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -54,12 +56,15 @@ class SHFIN(nn.Module):
     ) -> None:
         """Take the channels C, the patch's size along each of the grid's axes, K and r.
 
-        `shift` moves the patches by half of their size, so that two layers in a row mix across their borders. Raises
-        ValueError for what is out of range.
+        A patch with a size for each axis says itself how many `axes` there are. `shift` moves the patches by half of
+        their size, so that two layers in a row mix across their borders. Raises ValueError for what is out of range.
         """
         super().__init__()
         self.patch = (patch,) * axes if isinstance(patch, int) else tuple(patch)
         self.dim, self.kept, self.shift = dim, kept, shift
+        for name, value in {"dim": dim, "kept": kept, "rank": rank}.items():
+            if not isinstance(value, Integral):
+                raise ValueError(f"{name} must be a whole number, got {value!r}")
         if min(dim, rank, axes, *self.patch) < 1:
             raise ValueError(f"dim, rank, axes and patch must be 1 or more, got {dim}, {rank}, {axes} and {patch}")
         if estimator not in ESTIMATORS:
@@ -112,22 +117,24 @@ class SHFIN(nn.Module):
         self, x: Float[Tensor, "batch *grid dim"], mask: Bool[Tensor, "batch *grid"] | None = None
     ) -> Float[Tensor, "batch *grid dim"]:
         """Mix; positions where `mask` is False count as zero, and stay zero. Raises ValueError for another shape."""
-        if x.ndim != len(self.patch) + 2 or x.shape[-1] != self.dim:
-            axes = ", ".join(["batch", *(f"axis {i + 1}" for i in range(len(self.patch))), f"dim = {self.dim}"])
-            raise ValueError(f"x must be ({axes}), got {tuple(x.shape)}")
+        rows, Z = self.analyse(x, mask)
+        S = self.S[rows].flatten(0, 1).T.to(Z.dtype)  # (N, 2K)
+        mixed = self._join(S @ self.mix(Z, self.theta[rows]), x.shape)
+        return mixed if mask is None else mixed.masked_fill(~mask[..., None], 0)
+
+    def analyse(
+        self, x: Float[Tensor, "batch *grid dim"], mask: Bool[Tensor, "batch *grid"] | None
+    ) -> tuple[Int[Tensor, " K"], Float[Tensor, "patches rows dim"]]:
+        """Return which frequencies are kept, and their coefficients Z, real and imaginary parts as rows in turn."""
+        self._require(x, mask)
         if mask is not None:
-            x = x * mask[..., None]
+            x = x.masked_fill(~mask[..., None], 0)  # and not times 0: padding may hold anything, NaN too
         if self.training:
             rows, g = straight_through(self.scores + self.noise, self.kept, self.tau, self.estimator)
         else:
             rows, g = top_k(self.scores, self.kept), None
-        A, S = self.A[rows].flatten(0, 1), self.S[rows].flatten(0, 1).T  # (2K, N) and (N, 2K)
-        patches, grid = self._divide(x)
-        Z = A.to(x.dtype) @ patches
-        if g is not None:
-            Z = Z * g.repeat_interleave(2)[:, None].to(x.dtype)
-        mixed = self._join(S.to(x.dtype) @ self.mix(Z, self.theta[rows]), grid, x.shape)
-        return mixed if mask is None else mixed * mask[..., None]
+        Z = self.A[rows].flatten(0, 1).to(x.dtype) @ self._divide(x)
+        return rows, Z if g is None else Z * g.repeat_interleave(2)[:, None].to(x.dtype)
 
     def mix(
         self, Z: Float[Tensor, "patches rows dim"], theta: Float[Tensor, " K"]
@@ -135,29 +142,51 @@ class SHFIN(nn.Module):
         """Let the kept coefficients of each patch attend to each other; real and imaginary parts are rows in turn."""
         weights = theta.sigmoid()[:, None] * self.attention(Z).softmax(-1)
         V = self.value(Z)
-        return (weights.to(V.dtype) @ V.view(len(Z), self.kept, -1)).view(Z.shape)
+        return (weights.to(V.dtype) @ V.unflatten(1, (self.kept, 2)).flatten(2)).view(Z.shape)
 
     def attention(self, Z: Float[Tensor, "patches rows dim"]) -> Float[Tensor, "patches K K"]:
         """Return Re(Q K^H) / sqrt r in float32 at least: the real part is a sum over real and imaginary parts."""
-        Q, K = self.query_key(Z).unflatten(-1, (2, -1)).unbind(-2)
-        Q, K = (t.reshape(len(Z), self.kept, -1) for t in (Q, K))
-        scores = Q @ K.mT / math.sqrt(Q.shape[-1] // 2)
-        return scores.to(torch.promote_types(scores.dtype, torch.float32))
+        Q, K = self.query_key(Z).unflatten(1, (self.kept, 2)).unflatten(-1, (2, -1)).unbind(-2)
+        precise = torch.promote_types(Q.dtype, torch.float32)
+        with torch.autocast(Z.device.type, enabled=False):  # squares of coefficients pass float16's range
+            return Q.flatten(2).to(precise) @ K.flatten(2).to(precise).mT / math.sqrt(Q.shape[-1])
 
-    def _divide(self, x: Tensor) -> tuple[Tensor, list[int]]:
-        """Return the patches (all of them, N, dim) of the grid, padded with zeros, and their number along each axis."""
+    def _require(self, x: Tensor, mask: Tensor | None) -> None:
+        if x.ndim != len(self.patch) + 2 or x.shape[-1] != self.dim:
+            axes = ", ".join(["batch", *(f"axis {i + 1}" for i in range(len(self.patch))), f"dim = {self.dim}"])
+            raise ValueError(f"x must be ({axes}), got {tuple(x.shape)}")
+        if mask is not None and (mask.shape != x.shape[:-1] or mask.dtype != torch.bool):
+            raise ValueError(f"mask must be bool {tuple(x.shape[:-1])}, got {mask.dtype} {tuple(mask.shape)}")
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SHFIN":
+        """Move and convert, but round no scores and gates to half precision: other frequencies would be chosen."""
+        precise = self.scores.data, self.theta.data, self.noise
+        super()._apply(fn, recurse)
+        if self.scores.dtype.itemsize < 4:
+            device = self.scores.device
+            self.scores.data, self.theta.data, self.noise = (t.to(device, torch.float32) for t in precise)
+        return self
+
+    def _counts(self, grid: Sequence[int]) -> list[int]:
+        """Return the number of patches along each axis of the grid."""
+        sides = zip(grid, self.patch, strict=True)
+        return [(n + (s // 2 if self.shift else 0) + s - 1) // s for n, s in sides]
+
+    def _divide(self, x: Float[Tensor, "batch *grid dim"]) -> Float[Tensor, "patches N dim"]:
+        """Return the patches of the grid, padded with zeros."""
+        grid = self._counts(x.shape[1:-1])
         before = [s // 2 if self.shift else 0 for s in self.patch]
-        grid = [-(-(n + b) // s) for n, b, s in zip(x.shape[1:-1], before, self.patch, strict=True)]
         after = [g * s - b - n for g, s, b, n in zip(grid, self.patch, before, x.shape[1:-1], strict=True)]
         if any(before) or any(after):
             x = pad(x, [0, 0, *(size for sides in zip(before[::-1], after[::-1], strict=True) for size in sides)])
         d = len(grid)
-        x = x.reshape(len(x), *(size for pair in zip(grid, self.patch, strict=True) for size in pair), self.dim)
+        x = x.reshape(x.shape[0], *(size for pair in zip(grid, self.patch, strict=True) for size in pair), self.dim)
         x = x.permute(0, *range(1, 2 * d, 2), *range(2, 2 * d + 1, 2), 2 * d + 1)
-        return x.reshape(-1, math.prod(self.patch), self.dim), grid
+        return x.flatten(d + 1, 2 * d).flatten(0, d)
 
-    def _join(self, patches: Tensor, grid: list[int], shape: torch.Size) -> Tensor:
-        """Put patches back and cut the padding off."""
+    def _join(self, patches: Float[Tensor, "patches N dim"], shape: torch.Size) -> Float[Tensor, "batch *grid dim"]:
+        """Put the patches of a map of this shape back, and cut the padding off."""
+        grid = self._counts(shape[1:-1])
         d = len(grid)
         x = patches.view(shape[0], *grid, *self.patch, self.dim)
         x = x.permute(0, *(axis for i in range(d) for axis in (1 + i, 1 + d + i)), 1 + 2 * d)

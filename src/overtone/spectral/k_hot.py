@@ -16,9 +16,10 @@ HALVINGS = 40  # of an interval at most a few hundred wide: down to float32's ro
 
 def top_k(scores: Float[Tensor, " n"], k: int) -> Int[Tensor, " k"]:
     """Return the indices of the k largest scores, the largest first; of equal scores the first."""
-    # Exporters know topk, which leaves ties open, and not the stable sort. 1e-12 is below float32's steps at 1e-4.
-    earlier_first = 1e-12 * torch.arange(len(scores), device=scores.device, dtype=torch.float64)
-    return (scores.double() - earlier_first).topk(k).indices
+    # Exporters know topk, which leaves ties open, and not the stable sort: so topk of ranks, of which none are equal.
+    earlier = torch.ones(len(scores), len(scores), dtype=torch.bool, device=scores.device).tril(-1)
+    before = (scores > scores[:, None]) | ((scores == scores[:, None]) & earlier)
+    return (-before.sum(1).float()).topk(k).indices
 
 
 def bisected(scores: Float[Tensor, " n"], k: int, tau: float) -> Float[Tensor, " n"]:
@@ -62,6 +63,7 @@ def straight_through(
     Only what is chosen need be computed: the others' scores learn through sum p = k (straight-through: Bengio et al.
     2013; top-K of noisy scores: Kool et al. 2019).
     """
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))  # in bfloat16 p would not sum to k
     chosen = top_k(scores.detach(), k)
     p = (bisected if estimator == "bisected" else successive)(scores, k, tau)[chosen]
     return chosen, 1 + (p - p.detach())

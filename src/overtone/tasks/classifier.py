@@ -19,6 +19,8 @@ from overtone.data.augment import Augmentation, erased, mixed
 from overtone.data.pixels import BATCH, Framing, Normalise, Pixels
 from overtone.errors import UserError
 from overtone.files import write_atomically
+from overtone.models.backbone import read_model
+from overtone.models.drop_in import is_swapped, load_swapped
 from overtone.processes import process_number, processes
 from overtone.tasks.runs import FINISHED, read_description
 from overtone.training import undecayed
@@ -85,6 +87,8 @@ class Classifier:
         classes = torch.zeros(len(pixels), ranks, dtype=torch.long, device=self.device)
         probability = torch.zeros(len(pixels), device=self.device)
         for rows in torch.arange(process_number(), len(pixels), processes()).split(BATCH):
+            if not len(rows):  # there are fewer pictures than processes
+                continue
             seen = self.framing.middle(pixels.squares(rows))
             best = self.probabilities(seen).topk(ranks)
             classes[rows], probability[rows] = best.indices, best.values[:, 0]
@@ -118,15 +122,19 @@ class Classifier:
         folder = Path(folder)
         try:
             described = read_description(folder, "train", FORMAT)
-            network = AutoModelForImageClassification.from_pretrained(
-                folder / NETWORK, use_safetensors=True, local_files_only=True
-            )
+            network = _read_network(folder / NETWORK)
             normalise = Normalise(described.pop("mean"), described.pop("deviation"))
             framing, classes = Framing(**described.pop("framing")), described.pop("classes")
             return cls(network, classes, framing, normalise, described).to(device)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             said = " ".join(str(error).split())[:200]
             raise UserError(f"{str(folder)!r} holds no whole trained network ({said}). Train again.") from error
+
+
+def _read_network(folder: Path) -> PreTrainedModel:
+    if is_swapped(folder):
+        return load_swapped(folder)
+    return read_model(AutoModelForImageClassification, folder, str(folder), "auto")
 
 
 class Objective(nn.Module):

@@ -6,6 +6,7 @@ import numpy as np
 
 from overtone.data import ImageSet
 from overtone.data.pixels import Pixels
+from overtone.models.shfin import chosen_frequencies
 from overtone.report import Choice, wilson
 from overtone.report.training import ClassScore, FrequencyMap, TrainReport
 from overtone.report.words import percent, percent_span
@@ -42,8 +43,7 @@ def training_report(
 
 def frequencies(classifier: Classifier) -> list[FrequencyMap]:
     """Return the frequencies that each layer chose; nothing for a network that chooses none."""
-    chosen: list[tuple[str, np.ndarray]] = getattr(classifier.network, "chosen_frequencies", list)()
-    return [FrequencyMap(layer, kept) for layer, kept in chosen]
+    return [FrequencyMap(layer, kept) for layer, kept in chosen_frequencies(classifier.network)]
 
 
 def _scored(images: ImageSet, ranking: Ranking) -> Scored:

@@ -55,7 +55,8 @@ class TrainConfig:
     """The recipe: the paper's for cifar, imagenet and wmt14, ours for the others; auto takes the data's own, or
     pictures. To translate: wmt14, small (for a GPU), mini or tiny; auto takes small on a GPU, else tiny."""
     mixer: Literal["shfin", "attention", "gfnet", "afno", "fnet", "conv"] = "shfin"
-    """What mixes positions (a translator's in its encoder); all else in the network stays the same."""
+    """What mixes positions (a translator's in its encoder), all else the same; but some recipes' feed-forwards act on
+    kept frequencies, which shfin alone has."""
     languages: str = "en-de"
     """From which language and to which to translate."""
     cross: Annotated[Literal["attention", "shfin"] | None, arg(metavar="{attention,shfin}")] = None
@@ -338,9 +339,9 @@ def _measure(classifier: "Classifier", sets: Sets) -> Callable[[], dict[str, flo
 def _loop(config: TrainConfig, objective: "Objective", views: "Views", folder: Path) -> "Loop":
     """Return what the training needs beside its settings."""
     from overtone.data.pixels import threads
+    from overtone.models.shfin import anneal
     from overtone.training import Anneal, Loop
 
-    anneal = getattr(objective.network, "set_progress", None)
     return Loop(
         doing="training",
         pace=True,
@@ -349,13 +350,17 @@ def _loop(config: TrainConfig, objective: "Objective", views: "Views", folder: P
         workers=0 if views.in_memory else min(WORKERS, threads()),
         pinned=not views.in_memory,
         tensorboard=folder / TENSORBOARD if config.tensorboard else None,
-        callbacks=(Anneal(lambda fraction: anneal(fraction, config.seed)),) if anneal else (),
+        callbacks=(Anneal(lambda fraction: anneal(objective.network, fraction, config.seed)),),
     )
 
 
 def _framed(framing: "Framing", network: "PreTrainedModel") -> "Framing":
     """Return the recipe's framing, with the size and the channels that a network of the user's own asks for."""
-    size = getattr(network.config, "image_size", framing.size)
+    size: Any = getattr(network.config, "image_size", framing.size)
+    if not isinstance(size, int):
+        if len(set(size)) > 1:
+            raise UserError(f"The network takes pictures of {size[0]} x {size[1]}: only square ones are made here.")
+        size = size[0]
     stored = round(size * framing.stored / framing.size)
     return dataclasses.replace(framing, size=size, stored=stored, channels=network.config.num_channels)
 

@@ -67,7 +67,7 @@ class Watch:
         for rows in self.batches:
             batch = on_device(self.pairs.batch(rows.tolist()), self.translator.device)
             labels = batch.pop("labels")
-            total += token_loss(self.translator.network(**batch).logits, labels, reduction="sum").double().cpu()
+            total += token_loss(self.translator.network(**batch).logits, labels, reduction="sum").cpu().double()
         return total.item() / int(self.pairs.target.lengths.sum())
 
 

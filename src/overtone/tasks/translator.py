@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from safetensors import SafetensorError
-from torch import nn
-from transformers import GenerationConfig, PreTrainedTokenizerFast
+from torch import Tensor, nn
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerFast
 
 from overtone.errors import UserError
 from overtone.files import write_atomically
+from overtone.models.backbone import read_model
 from overtone.models.translation import ShfinForTranslation
 from overtone.tasks.runs import FINISHED, read_description
 from overtone.tasks.translate_data import Encoded, encode, padded
@@ -97,6 +99,7 @@ class Translator:
             length_penalty=LENGTH_PENALTY if beams > 1 else 1.0,
             early_stopping=beams > 1,
             max_length=ids.shape[1] + LONGER,
+            logits_processor=LogitsProcessorList([EndInTime(lengths + LONGER, network.config.eos_token_id)]),
         )
         return self.tokenizer.batch_decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
@@ -126,12 +129,29 @@ class Translator:
                     f"The vocabulary in {str(folder / NETWORK)!r} is not the one this network was trained with "
                     f"({len(tokenizer):,} subwords): put its own tokenizer.json back, or train again."
                 )
-            network = ShfinForTranslation.from_pretrained(folder / NETWORK, use_safetensors=True, local_files_only=True)
+            network = read_model(ShfinForTranslation, folder / NETWORK, str(folder / NETWORK), "auto")
             source, target, limit = (described.pop(name) for name in ("source", "target", "limit"))
             return cls(network, tokenizer, source, target, limit, described).to(device)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             said = " ".join(str(error).split())[:200]
             raise UserError(f"{str(folder)!r} holds no whole translator ({said}). Train again.") from error
+
+
+class EndInTime(LogitsProcessor):
+    """End each sentence's translation where it has as many subwords as its own length allows, whatever its batch's."""
+
+    def __init__(self, most: Int[Tensor, " sentences"], end: int) -> None:
+        self.most, self.end = most, end
+
+    def __call__(
+        self, input_ids: Int[Tensor, "beams length"], scores: Float[Tensor, "beams vocabulary"]
+    ) -> Float[Tensor, "beams vocabulary"]:
+        """Leave the end mark alone to sentences that have one subword left."""
+        beams = len(input_ids) // len(self.most)
+        last = (input_ids.shape[1] + 1 >= self.most.to(scores.device)).repeat_interleave(beams)[:, None]
+        end = torch.full_like(scores, -torch.inf)
+        end[:, self.end] = 0
+        return torch.where(last, end, scores)
 
 
 def generation(network: ShfinForTranslation, tokenizer: PreTrainedTokenizerFast, limit: int) -> GenerationConfig:
