@@ -1,5 +1,6 @@
 """ImageNet's layout: synsets, their names, and pictures that are not sorted."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,26 @@ def test_as_kaggles_archive_lays_it_out(root: Path, tmp_path: Path) -> None:
     (tmp_path / "kaggle" / "LOC_synset_mapping.txt").write_text("n01440764 tench, Tinca tinca\n")
     for place in (tmp_path / "kaggle", levels.parent.parent.parent, levels):
         assert "tench" in load(str(place)).train.classes
+
+
+def test_kaggles_unsorted_validation_pictures(root: Path, tmp_path: Path) -> None:
+    levels = tmp_path / "kaggle" / "ILSVRC" / "Data" / "CLS-LOC"
+    levels.parent.mkdir(parents=True)
+    root.rename(levels)
+    shutil.rmtree(levels / "val")
+    (levels / "val").mkdir()
+    (levels / "test").mkdir()
+    labels = dict.fromkeys(("ILSVRC2012_val_00000001", "ILSVRC2012_val_00000002", "stray"), "n01440764")
+    for name in labels:
+        Image.new("RGB", (5, 4)).save(levels / "val" / f"{name}.JPEG", "JPEG")
+    del labels["stray"]
+    lines = "".join(f"{name},{synset} 1 2 3 4 {synset} 5 6 7 8 \n" for name, synset in labels.items())
+    (tmp_path / "kaggle" / "LOC_val_solution.csv").write_text("ImageId,PredictionString\n" + lines)
+    splits = load(str(tmp_path / "kaggle"))
+    assert [Path(record.source).stem for record in splits.test.records] == list(labels)
+    assert {splits.test.classes[record.label] for record in splits.test.records} == {"n01440764"}
+    assert [(Path(bad.source).stem, bad.reason) for bad in splits.skipped] == [("stray", "not in LOC_val_solution.csv")]
+    assert ("folders left out", "'test'", "its pictures have no labels") in splits.choices
 
 
 def test_pictures_that_are_not_sorted(root: Path) -> None:

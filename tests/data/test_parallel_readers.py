@@ -68,6 +68,31 @@ def test_the_files_of_wmt14(tmp_path: Path) -> None:
     assert left_out == ["'train.tok.clean.bpe.32000'", "'newstest2012'"]
 
 
+def test_the_files_of_wmt14_as_they_come(tmp_path: Path) -> None:
+    """Other pairs unpack into the same folder, and the tests are SGML with entities."""
+    write(tmp_path, "europarl-v7.de-en", ENGLISH[:30], GERMAN[:30])
+    for stranger in ("europarl-v7.cs-en.en", "europarl-v7.cs-en.cs", "newstest2014-fren-src.en.sgm"):
+        (tmp_path / stranger).write_text("one\n")
+    news = (("newstest2013", "src", "ref", 30), ("newstest2014-deen", "src", "ref", 35))
+    for stem, *kinds, start in news:
+        for kind, language, lines in zip(kinds, ("en", "de"), (ENGLISH, GERMAN), strict=True):
+            body = "".join(
+                f'<seg id="{i}">{line} &amp; &lt;\n</seg>'.replace("\n", "") + "\n"
+                for i, line in enumerate(lines[start : start + 5])
+            )
+            text = f'<srcset setid="x" srclang="any">\n<doc docid="1">\n<p>\n{body}</p>\n</doc>\n</srcset>\n'
+            (tmp_path / f"{stem}-{kind}.{language}.sgm").write_text(text, encoding="utf-8")
+    splits = load_parallel(str(tmp_path), seed=0)
+    assert pairs(splits.train) == list(zip(ENGLISH[:30], GERMAN[:30], strict=True))
+    for part, start in ((splits.val, 30), (splits.test, 35)):
+        said = [f"{line} & <" for lines in (ENGLISH, GERMAN) for line in lines[start : start + 5]]
+        assert [*part.source, *part.target] == said
+    left_out = [(value, why) for what, value, why in splits.choices if what == "files left out"]
+    assert left_out == [
+        ("'europarl-v7.cs-en.cs', 'europarl-v7.cs-en.en', 'newstest2014-fren-src.en.sgm'", "they are not of en and de")
+    ]
+
+
 def test_a_line_that_is_empty_in_one_language_is_skipped_and_named(tmp_path: Path) -> None:
     write(tmp_path, "train", ["a b", "", " \t", "c  d"], ["A B", "x", "", "C\tD"])
     found = read_folder(tmp_path, "en", "de")

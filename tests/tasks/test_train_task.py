@@ -14,12 +14,20 @@ import torch
 from PIL import Image
 from safetensors.numpy import save_file
 from torch import Tensor
-from transformers import AutoModelForImageClassification, ResNetConfig, ResNetForImageClassification
+from transformers import (
+    AutoModelForImageClassification,
+    ResNetConfig,
+    ResNetForImageClassification,
+    ViTConfig,
+    ViTForImageClassification,
+)
 
 from overtone.data import pixels as pixels_module
 from overtone.data.fashion_mnist import fashion_mnist_file
 from overtone.errors import UserError
+from overtone.models import swap
 from overtone.models.shfin import ShfinConfig, ShfinForImageClassification
+from overtone.nn import SHFIN
 from overtone.tasks.classifier import Classifier
 from overtone.tasks.evaluate import EvaluateConfig, evaluate
 from overtone.tasks.predict import PredictConfig, predict
@@ -284,6 +292,21 @@ def test_a_network_of_transformers_own(run: Callable[..., TrainResult], colours:
     assert result.report.frequencies == []
     loaded = Classifier.load(result.folder)
     pixels = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
+    assert torch.equal(loaded.probabilities(pixels), result.classifier.probabilities(pixels))
+
+
+def test_a_swapped_network_is_annealed_and_comes_back(run: Callable[..., TrainResult], colours: Path) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    torch.manual_seed(0)
+    vit = ViTForImageClassification(ViTConfig(image_size=(16, 16), patch_size=4, num_labels=4, **sizes))
+    swap(vit, kept=4)
+    result = run(colours, vit, epochs=1)
+    assert result.classifier.framing.size == 16
+    (mixer,) = [module for module in vit.modules() if isinstance(module, SHFIN)]
+    assert mixer.tau < 1
+    assert len(result.report.frequencies) == 1
+    loaded = Classifier.load(result.folder)
+    pixels = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8)
     assert torch.equal(loaded.probabilities(pixels), result.classifier.probabilities(pixels))
 
 

@@ -71,6 +71,7 @@ def test_lines_that_cannot_be_used_are_told(text: Path, tmp_path: Path) -> None:
         ({"steps": 0}, "--steps 0: give a number of 1 or more"),
         ({"task": "classify", "steps": 3}, "--steps is not for --task classify"),
         ({"task": "classify", "cross": "shfin"}, "--cross is not for --task classify"),
+        ({"task": "classify", "languages": "en-de"}, "--languages is not for --task classify"),
         ({"task": "classify", "preset": "tiny"}, "--preset tiny is for --task translate"),
         ({"preset": "cifar"}, "--preset cifar is for pictures. Translators have wmt14, small, mini, tiny"),
         ({"mixer": "gfnet"}, "--mixer gfnet is not for sentences. Take one of shfin, attention, fnet, afno"),

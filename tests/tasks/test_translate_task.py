@@ -173,6 +173,10 @@ def test_evaluating_on_its_own_and_on_other_text(
         evaluate(EvaluateConfig(folder, str(text), image_column="x", device="cpu"))
 
 
+def test_an_empty_text_is_an_empty_line(made: TranslateResult) -> None:
+    assert [found.text for found in predict(PredictConfig(str(made.folder), ("", " "), device="cpu"))] == ["", ""]
+
+
 def test_a_vocabulary_of_another_model(made: TranslateResult, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(made.folder, folder)

@@ -13,6 +13,7 @@ from overtone.data.source import LEVELS, Level, Source
 from overtone.errors import UserError, did_you_mean
 
 LAYOUT = "Expected one folder a class with its pictures in it, or such folders under train, val and test"
+BESIDE = "they stand beside the levels"
 
 
 @dataclass(frozen=True)
@@ -172,5 +173,5 @@ def _left_out(classes: list[Listing], loose: int, outside: list[str]) -> list[tu
     if empty:
         notes.append(("folders left out", some(map(repr, empty)), "they hold no pictures of their own"))
     if outside:
-        notes.append(("folders left out", some(map(repr, outside)), "they stand beside the levels"))
+        notes.append(("folders left out", some(map(repr, outside)), BESIDE))
     return notes

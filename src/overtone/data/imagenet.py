@@ -1,18 +1,22 @@
 """ImageNet-1k in its usual layout: `train` and `val`, in each a folder a synset, such as n01440764."""
 
+import csv
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from overtone.data.folders import read_folder
+from overtone.data.folders import BESIDE, read_folder
 from overtone.data.images import EXTENSIONS, kind_of
+from overtone.data.imageset import Row, Skipped
 from overtone.data.names import clean_name, count
 from overtone.data.source import Source
 from overtone.errors import UserError
 
 SYNSET = re.compile(r"n[0-9]{8}")
 NAMES = ("LOC_synset_mapping.txt", "synset_words.txt")  # a synset and its names a line, as Kaggle and Caffe give them
+SOLUTION = "LOC_val_solution.csv"  # Kaggle's, for its unsorted val: a picture, and a synset before each of its boxes
 KAGGLE = Path("Data") / "CLS-LOC"  # where Kaggle's archive has the levels, below ILSVRC
 
 
@@ -29,13 +33,10 @@ def find_imagenet(path: Path) -> Path | None:
 def read_imagenet(folder: Path) -> Source:
     """Return the pictures, under the synsets' names where a file of them stands beside the data or above it.
 
-    Raises UserError for `val` pictures that are not sorted into synsets.
+    `val` is sorted into synsets as `train` is, or its pictures are in Kaggle's LOC_val_solution.csv; else UserError.
     """
-    _refuse_unsorted(folder / "val")
-    source = read_folder(folder)
-    file = next(
-        (place / name for place in (folder, *folder.parents[:3]) for name in NAMES if (place / name).is_file()), None
-    )
+    source = _with_unsorted(read_folder(folder), folder)
+    file = _beside(folder, NAMES)
     if file is None:
         choice = ("class names", "synsets", f"there is no {' or '.join(NAMES)} with their names")
         return replace(source, choices=(*source.choices, choice))
@@ -55,12 +56,31 @@ def synset_names(text: str) -> dict[str, str]:
     return {synset: name if often[name] == 1 else f"{name} ({synset})" for synset, name in first.items()}
 
 
-def _refuse_unsorted(val: Path) -> None:
-    if kind_of(val) != "folder":
-        return
-    loose = sum(entry.suffix.lower() in EXTENSIONS for entry in val.iterdir())
-    if loose:
+def _beside(folder: Path, names: Iterable[str]) -> Path | None:
+    """Return the file of one of these names that is in the folder or above it."""
+    places = (place / name for place in (folder, *folder.parents[:3]) for name in names)
+    return next((file for file in places if file.is_file()), None)
+
+
+def _with_unsorted(source: Source, folder: Path) -> Source:
+    """Add the pictures that stand right in `val`, by Kaggle's list of them."""
+    val = folder / "val"
+    files = sorted(val.iterdir()) if kind_of(val) == "folder" else []
+    loose = [file for file in files if file.suffix.lower() in EXTENSIONS]
+    if not loose:
+        return source
+    solution = _beside(folder, [SOLUTION])
+    if solution is None:
         raise UserError(
-            f"{str(val)!r} has {count(loose, 'picture')} outside of any synset's folder: sort them into folders such "
-            "as n01440764 first, as the train level is."
+            f"{str(val)!r} has {count(len(loose), 'picture')} outside of any synset's folder: sort them into folders "
+            f"such as n01440764, as the train level is, or put Kaggle's {SOLUTION} beside the data."
         )
+    with solution.open(encoding="utf-8", newline="") as lines:
+        synsets = {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(lines)}
+    rows = [Row(str(file), synsets[file.stem]) for file in loose if file.stem in synsets]
+    unknown = tuple(Skipped(str(file), f"not in {SOLUTION}") for file in loose if file.stem not in synsets)
+    said = [choice for choice in source.choices if choice[2] != BESIDE]
+    said.append(("validation pictures", f"{len(rows):,}, by {solution}", "they are not sorted into synsets"))
+    if kind_of(folder / "test") == "folder":
+        said.append(("folders left out", "'test'", "its pictures have no labels"))
+    return replace(source, levels=source.levels | {"val": rows}, skipped=source.skipped + unknown, choices=tuple(said))

@@ -238,7 +238,7 @@ class ShfinForImageClassification(PreTrainedModel):
         return ImageClassifierOutput(loss=loss, logits=logits)
 
     def _require(self, pixel_values: Tensor, labels: Tensor | None) -> None:
-        channels, classes = self.config.num_channels, self.config.num_labels
+        channels, classes = self.config.num_channels, self.config.num_labels or 0
         if pixel_values.ndim != 4 or pixel_values.shape[1] != channels or not pixel_values.is_floating_point():
             found = f"{pixel_values.dtype} {tuple(pixel_values.shape)}"
             raise ValueError(f"pixel_values must be floating-point (batch, {channels}, height, width), got {found}")

@@ -37,7 +37,7 @@ CURVES = ("loss", "training_accuracy", "validation_accuracy")
 LEAST_STEPS = 8  # an epoch, where the recipe's batch is not asked for by the user
 SAMPLED = 2000  # training pictures that the accuracy on them is taken from
 # By task, the options that mean nothing to it
-FOREIGN = {"classify": ("steps", "cross"), "translate": ("epochs", "image_column", "label_column")}
+FOREIGN = {"classify": ("steps", "cross", "languages"), "translate": ("epochs", "image_column", "label_column")}
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class TrainConfig:
     mixer: Literal["shfin", "attention", "gfnet", "afno", "fnet", "conv"] = "shfin"
     """What mixes positions (a translator's in its encoder), all else the same; but some recipes' feed-forwards act on
     kept frequencies, which shfin alone has."""
-    languages: str = "en-de"
-    """From which language and to which to translate."""
+    languages: Annotated[str | None, arg(metavar="STR")] = None
+    """From which language and to which to translate; en-de when not given."""
     cross: Annotated[Literal["attention", "shfin"] | None, arg(metavar="{attention,shfin}")] = None
     """What a translator's decoder attends to: positions (attention), or spectra of patches of them (shfin)."""
     epochs: Annotated[int | None, arg(metavar="INT")] = None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 RECIPE = ("steps", "batch_size", "learning_rate")  # what the user can set of a recipe
 MEASUREMENTS, RECORDS = 20, 5  # measurements of a training, and records of the loss from one to the next
 WATCHED = 200  # validation sentences that are translated while training
+LANGUAGES = "en-de"  # when none are given: the seed's experiment
 SUBWORDS = "subwords"  # beside the checkpoints: a run that goes on takes them as they are
 
 
@@ -55,7 +56,7 @@ def train_translator(config: "TrainConfig") -> TranslateResult:
     from overtone.tasks.translate_reporting import build_report
 
     config, preset = settled(config)
-    source, target = languages(config.languages)
+    source, target = languages(config.languages or LANGUAGES)
     splits = load_parallel(config.data, config.seed, source, target)
     require_sentences(splits, config.data)
     with begun(config, resolved(config, preset, splits)) as folder:

@@ -51,6 +51,8 @@ def translations(config: "PredictConfig") -> Iterator[Translation]:
 
 def is_file(text: str, language: str) -> bool:
     """Return whether an argument is a file's name; UserError when it looks like one and there is none."""
+    if not text:
+        return False  # an empty line, and not the folder that we are in
     try:
         path = Path(text)
         if path.is_dir():
