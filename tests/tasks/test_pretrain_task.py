@@ -130,6 +130,22 @@ def _whole(pairs: Path, out: Path, given: dict[str, Any]) -> Any:
     return run(pairs, out, tiny(given["dropout"], siglip=given["loss"] == "siglip"), **settings)
 
 
+def test_interrupted_after_its_last_step_it_is_judged_on_resuming(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MODULE, "judge", interrupt)
+        with pytest.raises(KeyboardInterrupt, match="Go on with the same command and --resume"):
+            run(pairs, tmp_path / "run", steps=6)
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["checkpoint-6"]
+    resumed, unbroken = run(pairs, tmp_path / "run", steps=6, resume=True), run(pairs, tmp_path / "unbroken", steps=6)
+    assert torch.equal(weights(resumed.assembly), weights(unbroken.assembly))
+    assert resumed.report == unbroken.report
+
+
 def test_what_is_no_number_stops_it_with_the_last_checkpoint_kept(
     pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
