@@ -125,6 +125,10 @@ def train(
             trainer.add_callback(writer)
         try:
             trainer.train(resume_from_checkpoint=last)
+        except UserError as error:
+            if said := _said_in_worker(error):
+                raise UserError(said) from error
+            raise
         finally:
             bar.close()  # on Ctrl-C too: the terminal gets its cursor back
     # A record with "train_loss" is the Trainer's summary of it all
@@ -239,6 +243,12 @@ def pick_precision(name: str, device: str) -> Precision:
     if name == "bf16" and lacking:
         raise UserError("--precision bf16: this GPU does not have it. Use fp32.")
     return "bf16" if name == "bf16" or (name == "auto" and device == "cuda" and not lacking) else "fp32"
+
+
+def _said_in_worker(error: UserError) -> str:
+    """Return what a process that reads ahead has said, of which torch makes a whole trace; "" for another's error."""
+    head, _, said = str(error).rpartition(f"{UserError.__module__}.{UserError.__name__}: ")
+    return said if head.startswith("Caught UserError in DataLoader worker") else ""
 
 
 def _last_checkpoint(out: Path) -> str | None:

@@ -276,7 +276,41 @@ def test_a_stream_resumes_where_it_was(workers: int, tmp_path: Path, monkeypatch
     assert "5.tar" in (tmp_path / "unbroken" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_what_is_wrong_in_a_worker_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODULE, "WORKERS", 1)
+    with pytest.raises(UserError, match=r"^The stream is too short for batches of 256 pairs: [^\"]*, or more data\.$"):
+        run(shards(tmp_path / "shards"), tmp_path / "run", batch_size=256)
+
+
 # Bad input
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_picture_that_is_gone_while_it_trains(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures beyond memory are read by workers; once it is back, the run goes on."""
+    for module in ("overtone.data.pixels", "overtone.tasks.pretrain_data"):
+        monkeypatch.setattr(f"{module}.MEMORY", 0)
+    data = write_pairs(tmp_path / "shapes")
+    picture, original = data / "train" / "red-bar-0.png", Bar.on_step_end
+    kept = picture.read_bytes()
+
+    def lose(bar: Bar, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        original(bar, args, state, control, **kwargs)
+        if state.global_step == 6:
+            picture.unlink()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bar, "on_step_end", lose)
+        with pytest.raises(UserError) as error:
+            run(data, tmp_path / "run", steps=20)
+    assert str(error.value) == (
+        f"The picture {str(picture)!r} could be read before and now cannot: there is no such file. When it can be "
+        "again, a training goes on from its last checkpoint with --resume."
+    )
+    picture.write_bytes(kept)
+    resumed, unbroken = run(data, tmp_path / "run", steps=20, resume=True), run(pairs, tmp_path / "other", steps=20)
+    assert torch.equal(weights(resumed.assembly), weights(unbroken.assembly))
 
 
 def test_bad_pairs_are_passed_over_and_listed(pairs: Path, tmp_path: Path) -> None:
