@@ -377,6 +377,12 @@ def test_pairs_too_few_to_measure_on(tmp_path: Path) -> None:
 # What is left open
 
 
+def test_a_batch_larger_than_the_set(pairs: Path, tmp_path: Path) -> None:
+    result = run(pairs, tmp_path / "run", steps=1, batch_size=300)
+    choices = {choice.what: (choice.value, choice.how) for choice in result.report.choices}
+    assert choices["batch"] == ("64 pairs, over 1 process", "you asked for 300; there are 64 pairs")
+
+
 def test_what_is_not_given_is_settled(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MODULE, "EPOCHS", 2)
     result = run(pairs, tmp_path / "run", steps=None, batch_size=None, learning_rate=None)
