@@ -76,6 +76,16 @@ def test_an_epoch_has_each_pair_once_at_most_in_another_order_each_time() -> Non
     assert epochs[0] != epochs[1]
 
 
+def test_the_order_of_an_epoch_is_drawn_once() -> None:
+    data = batches()
+    first, second = data.order(0), data.order(1)
+    assert data.order(1) is second
+    assert not np.array_equal(first, second)
+    assert np.array_equal(first, data.order(0))
+    steps = [4, 0, 5, 1]  # of two epochs, to and fro
+    assert equal([data.batch(step) for step in steps], [batches().batch(step) for step in steps])
+
+
 def test_views_are_crops_of_the_picture_and_captions_its_own() -> None:
     batch = batches().batch(0)
     assert batch["pixels"].shape == (6, 3, SIZE, SIZE)

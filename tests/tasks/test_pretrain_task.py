@@ -326,6 +326,18 @@ def test_bad_pairs_are_passed_over_and_listed(pairs: Path, tmp_path: Path) -> No
     assert json.loads((tmp_path / "run" / "config.json").read_text())["train_pairs"] == 61
 
 
+def test_a_wrong_run_folder_is_refused_before_anything_is_read(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").touch()
+    monkeypatch.setattr(MODULE, "read", lambda config: pytest.fail("the data was read"))
+    with pytest.raises(UserError, match="is not empty and holds no run"):
+        run(pairs, tmp_path / "full")
+    with pytest.raises(UserError, match="holds no interrupted run"):
+        run(pairs, tmp_path / "nothing", resume=True)
+
+
 def test_captions_that_are_all_equal(tmp_path: Path) -> None:
     data = write_pairs(tmp_path / "shapes")
     for path in data.rglob("*.txt"):

@@ -12,7 +12,7 @@ from overtone.errors import UserError
 from overtone.files import write_atomically
 from overtone.processes import process_number, processes
 from overtone.tasks.options import require_at_least, require_seed
-from overtone.tasks.runs import CHECKPOINTS, FINISHED, begun
+from overtone.tasks.runs import CHECKPOINTS, FINISHED, begun, check_folder
 
 if TYPE_CHECKING:
     from overtone.data.pairs import PairSplits
@@ -115,6 +115,7 @@ def pretrain(config: PretrainConfig, assembly: "Assembly | None" = None) -> Pret
     Raises UserError for what the user can mend, and KeyboardInterrupt that says how to go on.
     """
     config = settled(config)
+    check_folder(config)
     assembly = assembly or build(config)
     splits = read(config)
     plan = planned(config, assembly, splits)

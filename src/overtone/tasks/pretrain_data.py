@@ -54,6 +54,7 @@ class SetBatches(IterableDataset[Batch]):
         self.pairs, self.pixels, self.tokenize = pairs, pixels, tokenize
         self.batch_size, self.seed, self.passed = batch_size, seed, 0
         self.steps = len(pairs) // batch_size  # an epoch
+        self.drawn = (-1, np.empty(0, np.int64))  # the last epoch asked for, and its order
 
     def pass_over(self, steps: int) -> None:
         """Leave the first batches empty."""
@@ -64,15 +65,20 @@ class SetBatches(IterableDataset[Batch]):
         first, every = (worker.id, worker.num_workers) if worker else (0, 1)
         return map(self.batch, itertools.count(first, every))
 
+    def order(self, epoch: int) -> Int[np.ndarray, " pairs"]:
+        """Return the permutation of an epoch; kept, as that of a million pairs takes longer to draw than a batch."""
+        if self.drawn[0] != epoch:
+            self.drawn = epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.pairs))
+        return self.drawn[1]
+
     def batch(self, step: int) -> Batch:
         """Return this process's part of a step's batch."""
         if step < self.passed:
             return {}
         epoch, place = divmod(step, self.steps)
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.pairs))
         own = share(self.batch_size)
         part = slice(process_number() * own, (process_number() + 1) * own)
-        rows = torch.from_numpy(order[place * self.batch_size :][: self.batch_size][part])
+        rows = torch.from_numpy(self.order(epoch)[place * self.batch_size :][: self.batch_size][part])
         drawn = draw(VIEWS, self.batch_size, self.seed, step)[torch.arange(self.batch_size)[part]]
         chosen = caption_draws(self.batch_size, self.seed, step)[part]
         pairs = [self.pairs[row] for row in rows.tolist()]
