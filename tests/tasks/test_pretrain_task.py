@@ -80,6 +80,34 @@ def test_it_learns_and_the_run_holds_all_there_is_to_know(
     assert (result.folder / "README.md").read_text().startswith("---\nlibrary_name: overtone\n")
 
 
+def test_pictures_of_ones_own_are_classified_without_training(pairs: Path, tmp_path: Path) -> None:
+    """While it trains and at the end; what cannot be opened is skipped and listed."""
+    labelled = tmp_path / "labelled"
+    for row, kind in enumerate(KINDS):
+        (labelled / kind.replace(" ", "_")).mkdir(parents=True)
+        for number in range(2):
+            draw(kind, 7000 + 2 * row + number).save(labelled / kind.replace(" ", "_") / f"{number}.png")
+    (labelled / "red_bar" / "bad.png").write_bytes(b"no picture")
+    result = run(pairs, tmp_path / "run", steps=150, zero_shot=str(labelled))
+    (score,) = [score for score in result.report.zero_shot if score.group == str(labelled)]
+    assert (score.pictures, score.names) == (32, 16)
+    assert score.accuracy.value > 0.3  # by chance 1 in 16
+    curve = dict(result.report.panels["Zero-shot accuracy"][str(labelled)])
+    assert list(curve) == [*range(0, 151, 15)]
+    assert curve[150] == score.accuracy.value
+    assert [Path(item.source).name for item in result.report.skipped] == ["bad.png"]
+    assert "zero-shot: test pictures" in {choice.what for choice in result.report.choices}
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert settings["zero_shot"] == str(labelled)
+
+
+def test_one_class_alone_is_no_zero_shot(pairs: Path, tmp_path: Path) -> None:
+    (tmp_path / "labelled" / "bar").mkdir(parents=True)
+    draw("red bar", 0).save(tmp_path / "labelled" / "bar" / "0.png")
+    with pytest.raises(UserError, match=r"--zero-shot .*: one class alone, 'bar'"):
+        run(pairs, tmp_path / "run", zero_shot=str(tmp_path / "labelled"))
+
+
 @pytest.mark.parametrize("named", ["run", "run/model"])
 def test_adapt_takes_what_comes_out(named: str, pairs: Path, photos: Path, tmp_path: Path) -> None:
     """The run's folder, or the model in it."""
