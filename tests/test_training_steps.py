@@ -112,6 +112,16 @@ def test_an_exact_resume(data: type[Endless], stop: int, tmp_path: Path, monkeyp
     assert some.made[0] == (4 if data is Told else 0)
 
 
+@pytest.mark.parametrize("data", [Endless, Told])
+def test_after_the_last_step_there_is_nothing_more_to_learn(data: type[Endless], tmp_path: Path) -> None:
+    """A run may be interrupted when it has been trained and is being judged."""
+    trained, resumed, some = Net(), Net(), data()
+    log = run(tmp_path, trained, data())
+    assert run(tmp_path, resumed, some, resume=True) == log
+    assert torch.equal(weights(resumed), weights(trained))
+    assert some.made == []
+
+
 def test_checkpoints_in_time_fall_on_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Checkpoints, "STEPS", 2)
     monkeypatch.setattr(Checkpoints, "SECONDS", 0)

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader, Dataset
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from overtone.errors import UserError, did_you_mean
@@ -102,7 +102,7 @@ def train(
     the last one and ends with the same weights as if it had never stopped.
 
     With `loop.steps`, the training is counted in steps instead: `measure` is called at the start, at the end and as
-    often as it says.
+    often as it says. Where the last checkpoint is of the last step, its weights and its log are all that is taken.
 
     Raises UserError at a step whose loss or gradient is no number; the step is not taken.
     """
@@ -116,11 +116,19 @@ def train(
         trainer.add_callback(callback)
     for noisy in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(noisy)
+    last = _last_checkpoint(out) if resume else None
+    if last and loop.steps and (state := _state(last)).global_step >= loop.steps.total:
+        trainer._load_from_checkpoint(last)  # the Trainer itself would take a step more
+        return state.log_history
     with tensorboard(loop.tensorboard) as writer:
         if writer:
             trainer.add_callback(writer)
         try:
-            trainer.train(resume_from_checkpoint=_last_checkpoint(out) if resume else None)
+            trainer.train(resume_from_checkpoint=last)
+        except UserError as error:
+            if said := _said_in_worker(error):
+                raise UserError(said) from error
+            raise
         finally:
             bar.close()  # on Ctrl-C too: the terminal gets its cursor back
     # A record with "train_loss" is the Trainer's summary of it all
@@ -237,10 +245,21 @@ def pick_precision(name: str, device: str) -> Precision:
     return "bf16" if name == "bf16" or (name == "auto" and device == "cuda" and not lacking) else "fp32"
 
 
+def _said_in_worker(error: UserError) -> str:
+    """Return what a process that reads ahead has said, of which torch makes a whole trace; "" for another's error."""
+    head, _, said = str(error).rpartition(f"{UserError.__module__}.{UserError.__name__}: ")
+    return said if head.startswith("Caught UserError in DataLoader worker") else ""
+
+
 def _last_checkpoint(out: Path) -> str | None:
     """Return the last checkpoint that was written whole: the Trainer writes its own state last."""
     whole = [path.parent for path in out.glob("checkpoint-*/trainer_state.json")]
     return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
+
+
+def _state(checkpoint: str) -> TrainerState:
+    """Return where a training stood, with its log."""
+    return TrainerState.load_from_json(str(Path(checkpoint, "trainer_state.json")))
 
 
 class GuardedTrainer(Trainer):

@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pair_samples import encoded, file, pixels, write_folder
+from pair_samples import encoded, file, pixels, samples, write_folder, write_tar
 from torch.utils.data import DataLoader
 
+from overtone.data.folders import find_images
 from overtone.data.pairs import PairSet, PairSplits, check_pairs, load_pairs
 from overtone.errors import UserError
 
@@ -125,6 +126,39 @@ class TestFolders:
         write_folder(tmp_path / "valid", range(2, 4))
         with pytest.raises(UserError, match="Two folders are the val level"):
             load_pairs(str(tmp_path))
+
+    def test_links_to_folders_are_followed(self, tmp_path: Path) -> None:
+        write_folder(tmp_path / "elsewhere" / "deep", range(3))
+        data = write_folder(tmp_path / "data", range(3, 6))
+        (data / "linked").symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "elsewhere" / "deep" / "back").symlink_to(data)  # a loop
+        (data / "itself").symlink_to("itself")
+        splits = load_pairs(str(data))
+        assert found(splits) == {f"{n:04}.png": (f"picture {n}",) for n in range(6)}
+        assert sum(sizes(splits)) == 6
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "linked").symlink_to(data)
+        assert len(find_images([str(tmp_path / "other")])) == 6
+
+    def test_shards_beside_pictures(self, tmp_path: Path) -> None:
+        write_folder(tmp_path, range(3))
+        (tmp_path / "b.parquet").touch()
+        write_tar(tmp_path / "deep" / "a.tar", samples(range(3, 6)))
+        splits = load_pairs(str(tmp_path))
+        assert sum(sizes(splits)) == 3
+        how = "pictures beside their texts alone are read"
+        assert ("shards left out", "2 files: 'a.tar', 'b.parquet'", how) in splits.choices
+
+    def test_shards_of_two_kinds(self, tmp_path: Path) -> None:
+        write_tar(tmp_path / "a.tar", samples(range(6)))
+        (tmp_path / "b.parquet").touch()
+        choices = load_pairs(str(tmp_path)).choices
+        assert ("shards left out", "1 file: 'b.parquet'", ".tar files alone are read") in choices
+
+    def test_what_lies_here_is_not_streamed_from_the_hub(self, tmp_path: Path) -> None:
+        for data in ("emoji", str(write_folder(tmp_path / "data", range(3))), str(tmp_path / "{a,b}.tar")):
+            with pytest.raises(UserError, match=r"--stream is for sets of the hub.*; \.tar shards are always streamed"):
+                load_pairs(data, stream=True)
 
     def test_columns_of_a_folder(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="Columns are named for tables"):

@@ -374,6 +374,27 @@ def test_names_that_are_nothing(tmp_path: Path) -> None:
     assert "no config of transformers" in refused("image", str(tmp_path / "bad.json"))
 
 
+OWN = {"model_type": "overtone-dual-encoder"}
+
+
+@pytest.mark.parametrize(
+    ("side", "config", "says"),
+    [
+        ("image", {"model_type": "clip"}, "nothing is called 'vision_config'"),
+        ("text", OWN, "nothing is called 'text'"),
+        ("text", OWN | {"text": {"num_hidden_layers": 2}}, "nothing is called 'max_position_embeddings'"),
+        ("image", {"model_type": "vit", "image_size": "big"}, "Validation error for field 'image_size'"),
+        ("image", OWN | {"image_size": "big"}, "image_size is 'big': give a whole number"),
+        ("image", OWN | {"width": 33}, "dim must be a multiple of heads, got dim=33 and heads=4"),
+        ("image", OWN | {"shfin": {"dimz": 3}}, "shfin has no 'dimz'. Did you mean 'dims'?"),
+        ("text", {"model_type": "bert", "hidden_size": 30, "num_attention_heads": 4}, "The hidden size (30)"),
+    ],
+)
+def test_a_config_that_no_tower_can_be_made_of(side: Any, config: dict[str, Any], says: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "tower.json", config)
+    assert refused(side, path).startswith(f"--{side}-tower {path!r}: no tower can be made of it: {says}")
+
+
 def test_weights_that_are_missing_or_of_other_sizes(saved: Callable[[str], Path]) -> None:
     folder = saved("vit")
     config = json.loads((folder / "config.json").read_text())

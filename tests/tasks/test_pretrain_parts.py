@@ -14,10 +14,11 @@ from torch.utils.data import DataLoader
 
 from overtone.data import Record
 from overtone.data import pixels as pixels_module
+from overtone.data.imageset import Skipped
 from overtone.data.pairs import Pair, PairSet, PairStream
 from overtone.errors import UserError
 from overtone.models.preparation import Preparation, plain_processor
-from overtone.tasks.pretrain_data import STORED, SetBatches, StreamBatches, framing, read_training
+from overtone.tasks.pretrain_data import BARREN, STORED, SetBatches, StreamBatches, framing, read_training
 from overtone.tasks.pretrain_judging import CURVES, Judge, evaluation_pairs, zero_shot_sets
 from overtone.tasks.pretrain_model import HIGHEST_SCALE, Objective, make_loss
 
@@ -73,6 +74,16 @@ def test_an_epoch_has_each_pair_once_at_most_in_another_order_each_time() -> Non
     epochs = [[name for step in range(3) for name in said(data.batch(3 * epoch + step))] for epoch in range(2)]
     assert [len(set(names)) for names in epochs] == [18, 18]
     assert epochs[0] != epochs[1]
+
+
+def test_the_order_of_an_epoch_is_drawn_once() -> None:
+    data = batches()
+    first, second = data.order(0), data.order(1)
+    assert data.order(1) is second
+    assert not np.array_equal(first, second)
+    assert np.array_equal(first, data.order(0))
+    steps = [4, 0, 5, 1]  # of two epochs, to and fro
+    assert equal([data.batch(step) for step in steps], [batches().batch(step) for step in steps])
 
 
 def test_views_are_crops_of_the_picture_and_captions_its_own() -> None:
@@ -174,6 +185,46 @@ def test_processes_divide_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_part_of_a_stream_with_nothing_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     data = StreamBatches(PairStream([Shard([])], 0), SIZE, numbered, 2, 0)
     with pytest.raises(UserError, match="has no pair that can be used"):
+        next(iter(data))
+
+
+class Flaky(Shard):
+    """A shard that can be read only now and then."""
+
+    def __init__(self, pairs: Sequence[Pair], good: Sequence[bool]) -> None:
+        super().__init__(pairs)
+        self.good = iter(good)
+
+    def samples(self) -> Any:
+        return iter(self.pairs if next(self.good, True) else [Skipped(self.name, "cannot be read")])
+
+
+def test_a_part_of_a_stream_outlives_epochs_with_nothing_in_them() -> None:
+    """Its one shard of each epoch could not be read, then it could."""
+    data = StreamBatches(PairStream([Flaky(NAMED.pairs, [False] * (BARREN - 1))], 0), SIZE, numbered, 5, 0)
+    assert len(set(said(first(data, 1)[0]))) == 5
+    data = StreamBatches(PairStream([Flaky(NAMED.pairs, [True] + [False] * BARREN)], 0), SIZE, numbered, 5, 0)
+    with pytest.raises(UserError, match="too short"):
+        first(data, 5)  # after the four of the first epoch
+
+
+@pytest.mark.parametrize("pairs", [5, 6, 9, 22])
+def test_no_batch_of_a_stream_holds_a_pair_twice(pairs: int) -> None:
+    """Where an epoch ends within a batch, the next one's pairs fill it; none is lost."""
+    data = StreamBatches(PairStream([Shard(NAMED.pairs[:pairs])], 0), SIZE, numbered, 5, 0)
+    found = [said(batch) for batch in first(data, 2 * pairs)]
+    assert {len(set(names)) for names in found} == {5}
+    counts = Counter(name for names in found for name in names)
+    assert sorted(counts.values()) == [10] * pairs
+
+
+def test_a_stream_shorter_than_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = StreamBatches(PairStream([Shard(NAMED.pairs[:3])], 0), SIZE, numbered, 256, 0)
+    with pytest.raises(UserError, match=r"batches of 256 pairs: a part of it has 3, .* Give --batch-size 3 or fewer"):
+        next(iter(data))
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    data = StreamBatches(PairStream([Shard(NAMED.pairs[:3])], 0), SIZE, numbered, 6, 0)
+    with pytest.raises(UserError, match=r"batches of 6 pairs: a part of it has 1, .* Give --batch-size 3 or fewer"):
         next(iter(data))
 
 

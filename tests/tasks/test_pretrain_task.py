@@ -80,6 +80,34 @@ def test_it_learns_and_the_run_holds_all_there_is_to_know(
     assert (result.folder / "README.md").read_text().startswith("---\nlibrary_name: overtone\n")
 
 
+def test_pictures_of_ones_own_are_classified_without_training(pairs: Path, tmp_path: Path) -> None:
+    """While it trains and at the end; what cannot be opened is skipped and listed."""
+    labelled = tmp_path / "labelled"
+    for row, kind in enumerate(KINDS):
+        (labelled / kind.replace(" ", "_")).mkdir(parents=True)
+        for number in range(2):
+            draw(kind, 7000 + 2 * row + number).save(labelled / kind.replace(" ", "_") / f"{number}.png")
+    (labelled / "red_bar" / "bad.png").write_bytes(b"no picture")
+    result = run(pairs, tmp_path / "run", steps=150, zero_shot=str(labelled))
+    (score,) = [score for score in result.report.zero_shot if score.group == str(labelled)]
+    assert (score.pictures, score.names) == (32, 16)
+    assert score.accuracy.value > 0.3  # by chance 1 in 16
+    curve = dict(result.report.panels["Zero-shot accuracy"][str(labelled)])
+    assert list(curve) == [*range(0, 151, 15)]
+    assert curve[150] == score.accuracy.value
+    assert [Path(item.source).name for item in result.report.skipped] == ["bad.png"]
+    assert "zero-shot: test pictures" in {choice.what for choice in result.report.choices}
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert settings["zero_shot"] == str(labelled)
+
+
+def test_one_class_alone_is_no_zero_shot(pairs: Path, tmp_path: Path) -> None:
+    (tmp_path / "labelled" / "bar").mkdir(parents=True)
+    draw("red bar", 0).save(tmp_path / "labelled" / "bar" / "0.png")
+    with pytest.raises(UserError, match=r"--zero-shot .*: one class alone, 'bar'"):
+        run(pairs, tmp_path / "run", zero_shot=str(tmp_path / "labelled"))
+
+
 @pytest.mark.parametrize("named", ["run", "run/model"])
 def test_adapt_takes_what_comes_out(named: str, pairs: Path, photos: Path, tmp_path: Path) -> None:
     """The run's folder, or the model in it."""
@@ -128,6 +156,22 @@ def test_after_kill_minus_nine_it_ends_as_an_unbroken_run(loss: str, pairs: Path
 def _whole(pairs: Path, out: Path, given: dict[str, Any]) -> Any:
     settings = {name: value for name, value in given.items() if name != "dropout"}
     return run(pairs, out, tiny(given["dropout"], siglip=given["loss"] == "siglip"), **settings)
+
+
+def test_interrupted_after_its_last_step_it_is_judged_on_resuming(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MODULE, "judge", interrupt)
+        with pytest.raises(KeyboardInterrupt, match="Go on with the same command and --resume"):
+            run(pairs, tmp_path / "run", steps=6)
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["checkpoint-6"]
+    resumed, unbroken = run(pairs, tmp_path / "run", steps=6, resume=True), run(pairs, tmp_path / "unbroken", steps=6)
+    assert torch.equal(weights(resumed.assembly), weights(unbroken.assembly))
+    assert resumed.report == unbroken.report
 
 
 def test_what_is_no_number_stops_it_with_the_last_checkpoint_kept(
@@ -260,7 +304,41 @@ def test_a_stream_resumes_where_it_was(workers: int, tmp_path: Path, monkeypatch
     assert "5.tar" in (tmp_path / "unbroken" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_what_is_wrong_in_a_worker_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODULE, "WORKERS", 1)
+    with pytest.raises(UserError, match=r"^The stream is too short for batches of 256 pairs: [^\"]*, or more data\.$"):
+        run(shards(tmp_path / "shards"), tmp_path / "run", batch_size=256)
+
+
 # Bad input
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_picture_that_is_gone_while_it_trains(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures beyond memory are read by workers; once it is back, the run goes on."""
+    for module in ("overtone.data.pixels", "overtone.tasks.pretrain_data"):
+        monkeypatch.setattr(f"{module}.MEMORY", 0)
+    data = write_pairs(tmp_path / "shapes")
+    picture, original = data / "train" / "red-bar-0.png", Bar.on_step_end
+    kept = picture.read_bytes()
+
+    def lose(bar: Bar, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        original(bar, args, state, control, **kwargs)
+        if state.global_step == 6:
+            picture.unlink()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bar, "on_step_end", lose)
+        with pytest.raises(UserError) as error:
+            run(data, tmp_path / "run", steps=20)
+    assert str(error.value) == (
+        f"The picture {str(picture)!r} could be read before and now cannot: there is no such file. When it can be "
+        "again, a training goes on from its last checkpoint with --resume."
+    )
+    picture.write_bytes(kept)
+    resumed, unbroken = run(data, tmp_path / "run", steps=20, resume=True), run(pairs, tmp_path / "other", steps=20)
+    assert torch.equal(weights(resumed.assembly), weights(unbroken.assembly))
 
 
 def test_bad_pairs_are_passed_over_and_listed(pairs: Path, tmp_path: Path) -> None:
@@ -274,6 +352,18 @@ def test_bad_pairs_are_passed_over_and_listed(pairs: Path, tmp_path: Path) -> No
     assert "Skipped inputs" in page
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["skipped"] == 3
     assert json.loads((tmp_path / "run" / "config.json").read_text())["train_pairs"] == 61
+
+
+def test_a_wrong_run_folder_is_refused_before_anything_is_read(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").touch()
+    monkeypatch.setattr(MODULE, "read", lambda config: pytest.fail("the data was read"))
+    with pytest.raises(UserError, match="is not empty and holds no run"):
+        run(pairs, tmp_path / "full")
+    with pytest.raises(UserError, match="holds no interrupted run"):
+        run(pairs, tmp_path / "nothing", resume=True)
 
 
 def test_captions_that_are_all_equal(tmp_path: Path) -> None:
@@ -325,6 +415,12 @@ def test_pairs_too_few_to_measure_on(tmp_path: Path) -> None:
 
 
 # What is left open
+
+
+def test_a_batch_larger_than_the_set(pairs: Path, tmp_path: Path) -> None:
+    result = run(pairs, tmp_path / "run", steps=1, batch_size=300)
+    choices = {choice.what: (choice.value, choice.how) for choice in result.report.choices}
+    assert choices["batch"] == ("64 pairs, over 1 process", "you asked for 300; there are 64 pairs")
 
 
 def test_what_is_not_given_is_settled(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

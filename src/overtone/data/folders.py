@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +76,22 @@ def neighbours(path: Path) -> list[str]:
         return []
 
 
+def files_below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Yield every file below a folder that is not hidden, in natural order, folder by folder.
+
+    Links to folders are followed, but not to one of those `above`, the real paths on the way down: that would be a
+    loop.
+    """
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    _, folders, names = next(os.walk(folder), ("", [], []))
+    yield from (folder / name for name in sorted(names, key=natural_key) if not name.startswith("."))
+    for name in sorted(folders, key=natural_key):
+        if not name.startswith("."):
+            yield from files_below(folder / name, (*above, real))
+
+
 def _matches(path: str) -> list[Path]:
     target = Path(path)
     if kind_of(target) == "file":
@@ -90,11 +106,7 @@ def _globbed(pattern: str) -> list[Path]:
 
 
 def _below(folder: Path) -> list[Path]:
-    files: list[Path] = []
-    for here, folders, names in os.walk(folder):
-        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
-        files += [file for name in sorted(names, key=natural_key) if _is_picture(file := Path(here, name))]
-    return files
+    return [file for file in files_below(folder) if _is_picture(file)]
 
 
 def _is_picture(path: Path) -> bool:

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, get_worker_info
 from overtone.data.augment import Augmentation, crops, draw, padded
 from overtone.data.images import BadImage
 from overtone.data.imageset import ImageSet, Record, Skipped, require_good
+from overtone.errors import UserError
 from overtone.processes import processes_here
 
 MEMORY = 2 * 2**30  # bytes of pictures that are kept in memory
@@ -84,10 +85,19 @@ class Pixels:
         return len(self.images)
 
     def squares(self, rows: Int[Tensor, " batch"]) -> UInt8[Tensor, "batch channels stored stored"]:
-        """Return the squares of some pictures, read in threads; raises BadImage."""
+        """Return the squares of some pictures, read in threads; UserError for one that cannot be opened any more."""
         records = [self.images.records[row] for row in rows.tolist()]
         with ThreadPoolExecutor(threads()) as pool:
-            return torch.from_numpy(np.stack(list(pool.map(self.framing.square, records))))
+            return torch.from_numpy(np.stack(list(pool.map(self._square, records))))
+
+    def _square(self, record: Record) -> UInt8[np.ndarray, "channels stored stored"]:
+        try:
+            return self.framing.square(record)
+        except BadImage as error:
+            raise UserError(
+                f"The picture {record.source!r} could be read before and now cannot: {error}. When it can be again, a "
+                "training goes on from its last checkpoint with --resume."
+            ) from error
 
     def prepared(self, augmentation: Augmentation) -> UInt8[Tensor, "pictures channels padded padded"] | None:
         """Return all squares, padded once for all, where they are in memory; else None."""

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Literal
 
 import torch
@@ -27,7 +28,14 @@ from overtone.models.backbone import (
     read_config,
     read_model,
 )
-from overtone.models.dual_encoder import EMBEDDED_FOLDER, DualEncoder, DualEncoderConfig, read_dual, text_of
+from overtone.models.dual_encoder import (
+    EMBEDDED_FOLDER,
+    DualEncoder,
+    DualEncoderConfig,
+    new_tower,
+    read_dual,
+    text_of,
+)
 from overtone.models.preparation import (
     PROCESSOR_FILES,
     Preparation,
@@ -36,6 +44,7 @@ from overtone.models.preparation import (
     read_processor,
     read_tokenizer,
 )
+from overtone.models.shfin import ShfinConfig
 from overtone.models.tower import Tower
 from overtone.models.towers import TEXT, VISION, Family
 
@@ -237,18 +246,46 @@ def _new_from_file(side: SideName, path: Path) -> Side:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"--{side}-tower {name!r}: no config of transformers ({error}). Give a config.json.") from error
     _require_known(side, name, model_type)
-    if model_type in FAMILIES:
+    try:
+        fields = _fields(side, config)
+        size = _require_buildable(side, fields)
+    except Exception as error:  # of whatever checks its model has, or lacks
+        reason = f"nothing is called {error}" if isinstance(error, KeyError) else str(error)
+        raise UserError(f"--{side}-tower {name!r}: no tower can be made of it: {shorten(reason, 200)}") from error
+    if side == "image":
+        return Side(name, fields, _processor(path.parent, name, size))
+    return Side(name, fields["text"], _tokenizer_beside(path, fields["text"]))
+
+
+def _fields(side: SideName, config: dict[str, Any]) -> dict[str, Any]:
+    """Return what a config, of whichever model, says of one side, as fields of a DualEncoderConfig."""
+    if config["model_type"] == EMBEDDED_TYPE:
+        _require_fields_of_shfin(config.get("shfin") or {})
+        return (
+            {key: config[key] for key in IMAGE_FIELDS if key in config} if side == "image" else {"text": config["text"]}
+        )
+    if (model_type := config["model_type"]) in FAMILIES:
         part, kind = ("vision_config", "vision_model") if side == "image" else ("text_config", "text_model")
         config = {"model_type": f"{model_type}_{kind}"} | config[part]
-    if side == "image":
-        if model_type == EMBEDDED_TYPE:
-            fields = {key: config[key] for key in IMAGE_FIELDS if key in config}
-        else:
-            fields = {"vision": AutoConfig.for_model(**config).to_dict()}
-        size = DualEncoderConfig(**fields).image_size
-        return Side(name, fields, _processor(path.parent, name, size))
-    fields = config["text"] if model_type == EMBEDDED_TYPE else AutoConfig.for_model(**config).to_dict()
-    return Side(name, fields, _tokenizer_beside(path, fields))
+    return {"vision" if side == "image" else "text": AutoConfig.for_model(**config).to_dict()}
+
+
+def _require_fields_of_shfin(given: dict[str, Any]) -> None:
+    """Raise ValueError for a field that a ShfinConfig would take without a word, and not use."""
+    known = ShfinConfig().to_dict()
+    if unknown := [name for name in given if name not in known]:
+        raise ValueError(f"shfin has no {unknown[0]!r}.{did_you_mean(unknown[0], known)}")
+
+
+def _require_buildable(side: SideName, fields: dict[str, Any]) -> int:
+    """Make the tower, in no memory, so that what stands against it is raised; return the pixels that it takes."""
+    config = DualEncoderConfig(**fields)
+    with torch.device("meta"):
+        new_tower(side, config)
+    size = text_of(config)[2]
+    if not isinstance(size, int):
+        raise ValueError(f"image_size is {size!r}: give a whole number")
+    return size
 
 
 def _tokenizer_beside(path: Path, fields: dict[str, Any]) -> Any:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -79,6 +79,15 @@ class DualEncoderConfig(PreTrainedConfig):
                 raise ValueError(f"model_type must be one of {', '.join(families)}, got {given.get('model_type')!r}")
 
 
+def new_tower(side: Literal["image", "text"], config: DualEncoderConfig) -> Tower:
+    """Return one side of a model, with fresh weights."""
+    if side == "text":
+        return TEXT[config.text["model_type"]].new(config.text, config.features)
+    if config.vision is None:
+        return ImageEncoder(config)
+    return VISION[config.vision["model_type"]].new(config.vision, config.features)
+
+
 class DualEncoder(PreTrainedModel):
     """An image and a text encoder whose embeddings of a matching pair point the same way."""
 
@@ -91,11 +100,7 @@ class DualEncoder(PreTrainedModel):
 
     def __init__(self, config: DualEncoderConfig) -> None:
         super().__init__(config)
-        if config.vision is None:
-            self.image = ImageEncoder(config)
-        else:
-            self.image = VISION[config.vision["model_type"]].new(config.vision, config.features)
-        self.text = TEXT[config.text["model_type"]].new(config.text, config.features)
+        self.image, self.text = new_tower("image", config), new_tower("text", config)
         self.logit_scale = nn.Parameter(torch.tensor(30.0).log())
         self.logit_bias = nn.Parameter(torch.tensor(-10.0)) if config.logit_bias else None
         self.post_init()

@@ -11,10 +11,13 @@ from tyro.conf import Positional, arg
 from overtone.errors import UserError
 from overtone.files import write_atomically
 from overtone.processes import process_number, processes
+from overtone.tasks.folders import resolved_data
 from overtone.tasks.options import require_at_least, require_seed
-from overtone.tasks.runs import CHECKPOINTS, FINISHED, begun
+from overtone.tasks.runs import CHECKPOINTS, FINISHED, begun, check_folder
 
 if TYPE_CHECKING:
+    from overtone.data import ImageSet
+    from overtone.data.loading import Tests
     from overtone.data.pairs import PairSplits
     from overtone.models.assembly import Assembly
     from overtone.report.pretrain import PretrainReport
@@ -70,6 +73,8 @@ class PretrainConfig:
     """The column of pictures; found by its name when not given."""
     caption_column: Annotated[str | None, arg(metavar="STR")] = None
     """The column of captions; found by its name when not given."""
+    zero_shot: Annotated[str | None, arg(metavar="DATA")] = None
+    """Labelled pictures (class folders or a table): how many are told by the names of their classes, as it trains."""
     stream: bool = False
     """Read a hub set as it comes, without downloading it first."""
     resume: bool = False
@@ -115,12 +120,13 @@ def pretrain(config: PretrainConfig, assembly: "Assembly | None" = None) -> Pret
     Raises UserError for what the user can mend, and KeyboardInterrupt that says how to go on.
     """
     config = settled(config)
+    check_folder(config)
     assembly = assembly or build(config)
-    splits = read(config)
+    splits, labelled = read(config)
     plan = planned(config, assembly, splits)
-    with begun(config, resolved(plan, assembly, splits)) as folder:
-        objective, log = fit(config, plan, assembly, splits, folder)
-        report = judge(config, plan, objective, assembly, splits, log)
+    with begun(config, resolved(config, plan, assembly, splits)) as folder:
+        objective, log = fit(config, plan, assembly, splits, labelled, folder)
+        report = judge(config, plan, objective, assembly, splits, labelled, log)
         if not process_number():
             write(folder, config, assembly, report)
     return PretrainResult(folder, assembly, report)
@@ -142,14 +148,35 @@ def build(config: PretrainConfig) -> "Assembly":
     return assemble(image, text, config.lock, config.loss == "siglip", config.seed)
 
 
-def read(config: PretrainConfig) -> "PairSplits":
-    """Return the pairs, every picture of which can be opened but those of a stream, which are opened as it goes."""
+def read(config: PretrainConfig) -> "tuple[PairSplits, dict[str, ImageSet]]":
+    """Return the pairs, and by its name the data of --zero-shot, if any.
+
+    Every picture can be opened but those of a stream, which are opened as it goes.
+    """
     from overtone.data.pairs import check_pairs, load_pairs
     from overtone.tasks.reading import Reading
 
+    tests = {} if config.zero_shot is None else {config.zero_shot: read_labelled(config.zero_shot)}
     columns = (config.image_column, config.caption_column)
     splits = load_pairs(config.data, *columns, seed=config.seed, stream=config.stream, watch=Reading())
-    return check_pairs(splits, Reading())
+    splits = check_pairs(splits, Reading())
+    for found in tests.values():
+        skipped, choices = (*splits.skipped, *found.skipped), (*splits.choices, *found.choices)
+        splits = dataclasses.replace(splits, skipped=skipped, choices=choices)
+    return splits, {name: found.images for name, found in tests.items()}
+
+
+def read_labelled(data: str) -> "Tests":
+    """Return the pictures that can be opened, to be classified without training; UserError for one class alone."""
+    from overtone.data import check
+    from overtone.data.loading import load_tests
+
+    tests = load_tests(data)
+    images, bad = check(tests.images)
+    if len(images.classes) < 2:
+        raise UserError(f"--zero-shot {data!r}: one class alone, {images.classes[0]!r}. Give two or more.")
+    choices = tuple((f"zero-shot: {what}", value, how) for what, value, how in tests.choices)
+    return dataclasses.replace(tests, images=images, skipped=(*tests.skipped, *bad), choices=choices)
 
 
 def planned(config: PretrainConfig, assembly: "Assembly", splits: "PairSplits") -> Plan:
@@ -176,7 +203,7 @@ def planned(config: PretrainConfig, assembly: "Assembly", splits: "PairSplits") 
     return Plan(batch, steps, -(-steps // an_epoch), rate, 0 if in_memory else readers)
 
 
-def resolved(plan: Plan, assembly: "Assembly", splits: "PairSplits") -> dict[str, Any]:
+def resolved(config: PretrainConfig, plan: Plan, assembly: "Assembly", splits: "PairSplits") -> dict[str, Any]:
     """Return what the run learns by and from, which its settings may leave open."""
     from overtone.data.pairs import PairStream
 
@@ -184,11 +211,17 @@ def resolved(plan: Plan, assembly: "Assembly", splits: "PairSplits") -> dict[str
     size = f"{assembly.model.num_parameters():,} parameters, {assembly.model.config.features} features"
     read_by = {"workers": plan.workers} if stream else {"train_pairs": len(splits.train)}  # type: ignore[arg-type]
     recipe = {"batch_size": plan.batch_size, "steps": plan.steps, "learning_rate": plan.learning_rate}
-    return {**recipe, "model": size, "processes": processes(), **read_by}
+    labelled = {} if config.zero_shot is None else {"zero_shot": resolved_data(config.zero_shot)}
+    return {**recipe, "model": size, "processes": processes(), **read_by, **labelled}
 
 
 def fit(
-    config: PretrainConfig, plan: Plan, assembly: "Assembly", splits: "PairSplits", folder: Path
+    config: PretrainConfig,
+    plan: Plan,
+    assembly: "Assembly",
+    splits: "PairSplits",
+    labelled: "dict[str, ImageSet]",
+    folder: Path,
 ) -> "tuple[Objective, list[dict[str, Any]]]":
     """Train the model; return it with its loss, and the log."""
     from overtone import training
@@ -198,7 +231,7 @@ def fit(
     objective = Objective(assembly, make_loss(config.loss, config.sde == "on", plan.steps), config.lock, config.chunk)
     preparation = assembly.preparation
     watched = evaluation_pairs(splits.validation, preparation, WATCHED)
-    named = zero_shot_sets(config.data, splits.validation, preparation, WATCHED)
+    named = zero_shot_sets(config.data, splits.validation, preparation, WATCHED, labelled)
     settings = training.TrainingConfig(
         batch_size=plan.batch_size,
         learning_rate=plan.learning_rate,
@@ -250,6 +283,7 @@ def judge(
     objective: "Objective",
     assembly: "Assembly",
     splits: "PairSplits",
+    labelled: "dict[str, ImageSet]",
     log: list[dict[str, Any]],
 ) -> "PretrainReport":
     """Measure the model on the test pairs, and say how it was made."""
@@ -258,8 +292,8 @@ def judge(
 
     preparation = assembly.preparation
     tests = evaluation_pairs(splits.test, preparation)
-    judge = Judge(objective, preparation, tests, zero_shot_sets(config.data, splits.test, preparation))
-    return build_report(config, plan, judge, assembly, splits, log)
+    named = zero_shot_sets(config.data, splits.test, preparation, labelled=labelled)
+    return build_report(config, plan, Judge(objective, preparation, tests, named), assembly, splits, log)
 
 
 def write(folder: Path, config: PretrainConfig, assembly: "Assembly", report: "PretrainReport") -> None:

@@ -22,6 +22,9 @@ VIEWS = Augmentation(resize=True)  # no flips: captions say left and right
 STORED = (
     9 / 8
 )  # of what the tower takes: crops are of 8/9 of a picture's side to all of it (open_clip: of the area, 0.9)
+# Epochs in a row in which a part of a stream may fill no batch. Shards are drawn anew for each: of two, one of which
+# cannot be read, a part meets that one so often once in a million times
+BARREN = 20
 Tokenize = Callable[[Sequence[str]], Int[Tensor, "batch length"]]
 Batch = dict[str, Tensor]
 
@@ -51,6 +54,7 @@ class SetBatches(IterableDataset[Batch]):
         self.pairs, self.pixels, self.tokenize = pairs, pixels, tokenize
         self.batch_size, self.seed, self.passed = batch_size, seed, 0
         self.steps = len(pairs) // batch_size  # an epoch
+        self.drawn = (-1, np.empty(0, np.int64))  # the last epoch asked for, and its order
 
     def pass_over(self, steps: int) -> None:
         """Leave the first batches empty."""
@@ -61,15 +65,20 @@ class SetBatches(IterableDataset[Batch]):
         first, every = (worker.id, worker.num_workers) if worker else (0, 1)
         return map(self.batch, itertools.count(first, every))
 
+    def order(self, epoch: int) -> Int[np.ndarray, " pairs"]:
+        """Return the permutation of an epoch; kept, as that of a million pairs takes longer to draw than a batch."""
+        if self.drawn[0] != epoch:
+            self.drawn = epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.pairs))
+        return self.drawn[1]
+
     def batch(self, step: int) -> Batch:
         """Return this process's part of a step's batch."""
         if step < self.passed:
             return {}
         epoch, place = divmod(step, self.steps)
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.pairs))
         own = share(self.batch_size)
         part = slice(process_number() * own, (process_number() + 1) * own)
-        rows = torch.from_numpy(order[place * self.batch_size :][: self.batch_size][part])
+        rows = torch.from_numpy(self.order(epoch)[place * self.batch_size :][: self.batch_size][part])
         drawn = draw(VIEWS, self.batch_size, self.seed, step)[torch.arange(self.batch_size)[part]]
         chosen = caption_draws(self.batch_size, self.seed, step)[part]
         pairs = [self.pairs[row] for row in rows.tolist()]
@@ -79,8 +88,9 @@ class SetBatches(IterableDataset[Batch]):
 class StreamBatches(IterableDataset[Batch]):
     """Batches of a stream, epoch after epoch; each process and each worker makes its own of what it reads.
 
-    With the same seed and numbers of processes and workers they are the same; a run that goes on reads the stream again
-    from the beginning to where it was.
+    None holds a pair twice, which would be its own negative: one that comes again before its batch is full waits for
+    the next. With the same seed and numbers of processes and workers they are the same; a run that goes on reads the
+    stream again from the beginning to where it was.
     """
 
     def __init__(self, stream: PairStream, size: int, tokenize: Tokenize, batch_size: int, seed: int) -> None:
@@ -95,9 +105,7 @@ class StreamBatches(IterableDataset[Batch]):
         worker = get_worker_info()
         number, count = (worker.id, worker.num_workers) if worker else (0, 1)
         part = process_number() * count + number
-        pairs = self._endless()
-        for step in itertools.count():
-            some = list(itertools.islice(pairs, self.own))
+        for step, some in enumerate(self._endless()):
             if count * step + number < self.passed:
                 yield {}
                 continue
@@ -106,16 +114,28 @@ class StreamBatches(IterableDataset[Batch]):
             drawn, chosen = draw(VIEWS, self.own, seed, step), caption_draws(self.own, seed, step)
             yield make_batch(squares, drawn, some, chosen, self.framing, self.tokenize)
 
-    def _endless(self) -> Iterator[Pair]:
-        for epoch in itertools.count():
-            read = False
+    def _endless(self) -> Iterator[list[Pair]]:
+        batch: dict[str, Pair] = {}
+        epoch = filled = 0  # `filled`: the epoch after the last one in which a batch was
+        while epoch - filled < BARREN:
+            again: dict[str, Pair] = {}
             for pair in self.stream.of_epoch(epoch):
-                read = True
-                yield pair
-            if not read:
-                raise UserError(
-                    "A part of the stream has no pair that can be used: give more data, or fewer processes."
-                )
+                (again if pair.source in batch else batch)[pair.source] = pair
+                if len(batch) == self.own:
+                    yield list(batch.values())
+                    batch, again, filled = again, {}, epoch + 1
+            epoch += 1
+        raise UserError(self._too_little(len(batch)))
+
+    def _too_little(self, pairs: int) -> str:
+        if not pairs:
+            return "A part of the stream has no pair that can be used: give more data, or fewer processes."
+        whole, most = self.own * processes(), pairs * processes()
+        instead = f"--batch-size {most} or fewer" if most > 1 else "fewer processes"
+        return (
+            f"The stream is too short for batches of {whole:,} pairs: a part of it has {pairs:,}, where {self.own:,} "
+            f"are needed. Give {instead}, or more data."
+        )
 
 
 def caption_draws(pairs: int, seed: int, step: int) -> np.ndarray:

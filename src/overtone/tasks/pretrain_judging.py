@@ -1,6 +1,6 @@
 """What a dual encoder can do: retrieval, zero-shot classification, and the shape of its embeddings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -66,22 +66,38 @@ def evaluation_pairs(pairs: PairSet, preparation: Preparation, most: int | None 
     return EvaluationPairs(pixels, tuple(texts), torch.tensor(links), first)
 
 
-def zero_shot_sets(data: str, held: PairSet, preparation: Preparation, most: int | None = None) -> list[ZeroShot]:
+def zero_shot_sets(
+    data: str,
+    held: PairSet,
+    preparation: Preparation,
+    most: int | None = None,
+    labelled: Mapping[str, ImageSet] | None = None,
+) -> list[ZeroShot]:
     """Return what classification without training can be measured on.
 
     For `emoji` these are its unseen concepts, in the styles that were learned from and in the other. Elsewhere it is
     the held-out pairs, their first captions being the class names, where each is shared by two pictures on average.
+    What is `labelled` follows, by its name.
     """
-    if data == EMOJI:
-        others = [style for style in STYLES if style not in LEARNED_STYLES]
-        groups = {"new concepts, styles learned from": LEARNED_STYLES, "new concepts, another style": others}
-        return [_zero_shot(group, emoji_part("new", styles), preparation, most) for group, styles in groups.items()]
+    groups = _of_emoji() if data == EMOJI else _by_caption(held)
+    return [
+        _zero_shot(group, images, preparation, most) for group, images in [*groups.items(), *(labelled or {}).items()]
+    ]
+
+
+def _of_emoji() -> dict[str, ImageSet]:
+    others = [style for style in STYLES if style not in LEARNED_STYLES]
+    groups = {"new concepts, styles learned from": LEARNED_STYLES, "new concepts, another style": others}
+    return {group: emoji_part("new", styles) for group, styles in groups.items()}
+
+
+def _by_caption(held: PairSet) -> dict[str, ImageSet]:
     names = tuple(dict.fromkeys(pair.captions[0] for pair in held.pairs))
     if len(names) < 2 or len(held) < SHARED * len(names):
-        return []
+        return {}
     label = {name: i for i, name in enumerate(names)}
     records = (replace(pair.image, label=label[pair.captions[0]]) for pair in held.pairs)
-    return [_zero_shot("held-out captions as names", ImageSet(tuple(records), names), preparation, most)]
+    return {"held-out captions as names": ImageSet(tuple(records), names)}
 
 
 def _zero_shot(group: str, images: ImageSet, preparation: Preparation, most: int | None) -> ZeroShot:

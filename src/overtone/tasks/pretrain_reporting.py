@@ -150,6 +150,12 @@ def how_made(
     warmup = f"{min(2000, plan.steps // 10):,} warm-up steps"
     optimiser = f"AdamW, weight decay {WEIGHT_DECAY} but on biases, norms and what the model names, cosine, {warmup}"
     kept = "all of a batch at once" if config.chunk is None else f"{config.chunk} pairs a process at a time"
+    batch = choice("batch", "batch_size", f"{plan.batch_size:,} pairs, over {count(processes(), 'process')}", "ours")
+    fewer = (
+        f"you asked for {config.batch_size:,}; there are {learned}"
+        if plan.batch_size < (config.batch_size or 0)
+        else ""
+    )
     return [
         choice("image tower", "image_tower", f"{config.image_tower}, {sizes['image']}", "default"),
         choice("text tower", "text_tower", f"{config.text_tower}, {sizes['text']}", "default"),
@@ -161,7 +167,7 @@ def how_made(
         Choice(
             "views", "random crops, 8/9 to all of a side, one caption at random", "ours: no flips, captions name sides"
         ),
-        choice("batch", "batch_size", f"{plan.batch_size:,} pairs, over {count(processes(), 'process')}", "ours"),
+        dataclasses.replace(batch, how=fewer) if fewer else batch,
         choice("activations kept", "chunk", kept, "default"),
         Choice("steps", f"{plan.steps:,}{ran}", "set by you" if config.steps or config.epochs else "ours"),
         choice("learning rate", "learning_rate", f"{plan.learning_rate:g}", rate),

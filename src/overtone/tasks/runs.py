@@ -58,6 +58,12 @@ def begun(config: Any, resolved: dict[str, Any]) -> Iterator[Path]:
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
+def check_folder(config: Any) -> None:
+    """Raise UserError for a folder that `begun` refuses whatever is in the data: before the data is read."""
+    if not process_number():
+        check_begun(run_folder(config.data, config.out, config.resume), config.resume, {})
+
+
 @contextlib.contextmanager
 def in_one_go(config: Any, data: str, resolved: dict[str, Any]) -> Iterator[Path]:
     """Yield the new folder of a run that is not gone on with, named after `data` unless by `config.out`.

@@ -1,7 +1,6 @@
-"""Finding the files of a set: all below a folder, or those that a pattern with braces names; and their levels."""
+"""Finding the files of a set that a pattern with braces names; and the levels of files."""
 
 import glob
-import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,15 +14,6 @@ from overtone.errors import UserError, did_you_mean
 
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
 MOST_FILES = 1_000_000  # that a pattern with braces may name
-
-
-def files_below(folder: Path) -> list[Path]:
-    """Return every file below a folder that is not hidden, in natural order, folder by folder."""
-    files: list[Path] = []
-    for here, folders, names in os.walk(folder):
-        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
-        files += [Path(here, name) for name in sorted(names, key=natural_key) if not name.startswith(".")]
-    return files
 
 
 def is_pattern(data: str) -> bool:

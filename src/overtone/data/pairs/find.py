@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from overtone.data.folders import neighbours
+from overtone.data.folders import files_below, neighbours
 from overtone.data.images import EXTENSIONS, kind_of
 from overtone.data.imageset import Skipped
 from overtone.data.loading import EMOJI, is_hub_id
+from overtone.data.names import count, some
 from overtone.data.pairs.arrow import hub_shards, read_hub_pairs, read_parquet
 from overtone.data.pairs.emoji import read_emoji_pairs
-from overtone.data.pairs.files import by_level, files_below, is_pattern, levels_said, named_files
+from overtone.data.pairs.files import by_level, is_pattern, levels_said, named_files
 from overtone.data.pairs.folder import read_pair_folder
 from overtone.data.pairs.set import PairSource
 from overtone.data.pairs.stream import StreamSource
@@ -26,6 +27,11 @@ KINDS = "a folder of pictures with .txt beside, a table (CSV, TSV, JSON lines), 
 
 def find_pairs(data: str, image: str | None, caption: str | None, stream: bool) -> PairSource | StreamSource:
     """Return what is called `data`, in memory or to be streamed; raises UserError where no reader can read it."""
+    if stream and not is_hub_id(data):
+        raise UserError(
+            f"--stream is for sets of the hub, named as owner/name: {data!r} is none. Leave it out; .tar shards are "
+            "always streamed."
+        )
     if data == EMOJI:
         _refuse_columns("the emoji set", image, caption)
         return read_emoji_pairs()
@@ -41,13 +47,26 @@ def find_pairs(data: str, image: str | None, caption: str | None, stream: bool) 
         raise UserError(f"No data at {data!r}: there is no such file or folder.{near} Give {EMOJI!r}, {KINDS}.")
     if kind != "folder":
         return _read([path], None, image, caption)
-    files = files_below(path)
-    by_ending = {ending: [file for file in files if file.suffix.lower() == ending] for ending in SHARDS}
-    shards = next(filter(None, by_ending.values()), None)
-    if shards and not any(file.suffix.lower() in EXTENSIONS for file in files):
-        return _read(shards, path, image, caption)
-    _refuse_columns(f"{data!r}, a folder of pictures,", image, caption)
-    return read_pair_folder(path, files)
+    return _read_folder(path, image, caption)
+
+
+def _read_folder(path: Path, image: str | None, caption: str | None) -> PairSource | StreamSource:
+    """Read the pictures below a folder, or its shards where it has none: of one kind, and what is left out is said."""
+    files = list(files_below(path))
+    shards = {ending: [file for file in files if file.suffix.lower() == ending] for ending in SHARDS}
+    pictures = any(file.suffix.lower() in EXTENSIONS for file in files)
+    ending = None if pictures else next(filter(shards.get, SHARDS), None)
+    source: PairSource | StreamSource
+    if ending:
+        source = _read(shards.pop(ending), path, image, caption)
+    else:
+        _refuse_columns(f"{str(path)!r}, a folder of pictures,", image, caption)
+        source = read_pair_folder(path, files)
+    if not (left := [file.name for members in shards.values() for file in members]):
+        return source
+    how = f"{ending} files alone are read" if ending else "pictures beside their texts alone are read"
+    choice = ("shards left out", f"{count(len(left), 'file')}: {some(map(repr, left))}", how)
+    return replace(source, choices=(*source.choices, choice))
 
 
 def _refuse_columns(what: str, image: str | None, caption: str | None) -> None:
