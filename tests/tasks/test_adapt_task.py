@@ -127,6 +127,21 @@ def test_levels_give_a_validation_curve_and_domains_their_own_rows(
     assert [item.source for item in report.skipped] == [f"{table} line 20"]
 
 
+def test_what_is_learned_from_is_no_test_and_what_is_broken_is_not_counted(
+    run: Callable[..., AdaptResult], photos: Path
+) -> None:
+    for style in ("noto", "fluent"):
+        (photos / style / "again.webp").write_bytes((photos / style / "0.webp").read_bytes())
+        (photos / style / "1.webp").write_bytes(b"broken")
+    report = run(photos, classes="noto, fluent, twemoji, openmoji").report
+    choices = {choice.what: choice.value for choice in report.choices}
+    tested = report.comparisons[0].pictures
+    assert choices["copies"] == "2 pictures"
+    assert choices["test split"] == f"20 % of each class, {tested} pictures"
+    assert choices["pictures learned from"].startswith(f"{4 * 6 - tested} of ")  # with both copies, less the broken
+    assert len(report.skipped) == 2
+
+
 def test_emoji_with_a_few_classes(run: Callable[..., AdaptResult], monkeypatch: pytest.MonkeyPatch) -> None:
     """The set as it is, thinned: every twentieth of its pictures keeps the test short."""
 

@@ -32,7 +32,7 @@ def read_imagenet(folder: Path) -> Source:
     Raises UserError for `val` pictures that are not sorted into synsets.
     """
     _refuse_unsorted(folder / "val")
-    source = read_folder(folder)
+    source = replace(read_folder(folder), published=True)
     file = next(
         (place / name for place in (folder, *folder.parents[:3]) for name in NAMES if (place / name).is_file()), None
     )
