@@ -161,6 +161,14 @@ class TestFolders:
         with pytest.raises(UserError, match="'big-cat' and 'big_cat' are both 'big cat'"):
             load(classes(tmp_path, {"big_cat": 1, "big-cat": 1}))
 
+    def test_names_that_case_alone_tells_apart(self, tmp_path):
+        with pytest.raises(UserError, match="case alone: 'big-Cat' and 'Big_cat'"):
+            load(classes(tmp_path / "one", {"Big_cat": 2, "big-Cat": 2}))
+        classes(tmp_path / "two" / "train", {"Cat": 2, "dog": 2})
+        classes(tmp_path / "two" / "test", {"cat": 2, "dog": 2})
+        with pytest.raises(UserError, match="differ in upper and lower case alone: 'Cat' and 'cat'"):
+            load(str(tmp_path / "two"))
+
     def test_a_name_of_nothing(self, tmp_path):
         with pytest.raises(UserError, match=r"class '__' in .* has no letter"):
             load(classes(tmp_path, {"__": 1, "cat": 1}))
@@ -346,6 +354,7 @@ class TestTables:
             (b"image,label,label\n", "Two columns of the table are called 'label'"),
             (b"image,label\n" + b"a" * 200_000 + b",b", "field larger"),
             (b"image,label\npictures/cat/0.png,a_b\npictures/cat/1.png,a-b\n", "are both 'a b'"),
+            (b"image,label\npictures/cat/0.png,Cat\npictures/cat/1.png,cat\n", "case alone: 'Cat' and 'cat'"),
         ],
     )
     def test_tables_that_cannot_be_used(self, root, text, reason):

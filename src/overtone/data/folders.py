@@ -8,7 +8,7 @@ from pathlib import Path
 
 from overtone.data.images import EXTENSIONS, kind_of
 from overtone.data.imageset import Row
-from overtone.data.names import clean_names, count, natural_key, some
+from overtone.data.names import clean_names, count, natural_key, refuse_case_alone, some
 from overtone.data.source import LEVELS, Level, Source
 from overtone.errors import UserError, did_you_mean
 
@@ -41,10 +41,11 @@ def read_folder(root: Path) -> Source:
     else:
         _refuse_unlabelled(root, below)
         loose, outside, classes = len(top.pictures), [], {"all": below}
+    used = [listing for listings in classes.values() for listing in listings]
     rows = {level: _class_rows(listings, root) for level, listings in classes.items()}
     if not any(rows.values()):
         raise UserError(_nothing_found(top))
-    used = [listing for listings in classes.values() for listing in listings]
+    refuse_case_alone((listing.path.name for listing in used if listing.pictures), repr(str(root)))
     return Source(rows, "the folder has no {} level", choices=tuple(_left_out(used, loose, outside)))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from overtone.data.images import kind_of
 from overtone.data.imageset import Row, Skipped
-from overtone.data.names import clean_names, count
+from overtone.data.names import clean_names, count, refuse_case_alone
 from overtone.data.source import LEVELS, Level, Source
 from overtone.errors import UserError, did_you_mean
 
@@ -204,7 +204,9 @@ def level_of(line: Line, column: str | None) -> Level:
 
 
 def _by_level(found: list[tuple[Level, Row]], path: Path) -> dict[Level, list[Row]]:
-    names = clean_names(dict.fromkeys(row.name for _, row in found), repr(str(path)))
+    given = dict.fromkeys(row.name for _, row in found)
+    names = clean_names(given, repr(str(path)))
+    refuse_case_alone(given, repr(str(path)))
     levels: dict[Level, list[Row]] = {}
     for level, row in found:
         levels.setdefault(level, []).append(Row(row.source, names[row.name], row.domain))
