@@ -329,12 +329,13 @@ def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> No
 
     row = compare("seen classes · [red]:cat:[/red]", [True, False], [True, True])
     skipped = [SimpleNamespace(source=f"[/b] {n}\n.png", reason="the file is empty") for n in range(12)]
-    print_report(
-        SimpleNamespace(title="[/x]", comparisons=[row], domains=[], skipped=skipped, notes=["N."], summary="S.")
-    )
+    left = [SimpleNamespace(what="pictures left out", value="3 pictures", how="they are not right in a class folder")]
+    texts = {"title": "[/x]", "notes": ["N."], "summary": "S."}
+    print_report(SimpleNamespace(comparisons=[row], domains=[], skipped=skipped, choices=left, **texts))
     said = capsys.readouterr().out
     assert said.startswith("[/x]")
     assert "[red]:cat:[/red]" in said
     assert "12 of the inputs could not be used" in said
     assert "  '[/b] 0\\n.png': the file is empty\n" in said
     assert "and 2 more; the report lists them" in said
+    assert "\npictures left out: 3 pictures, they are not right in a class folder\n" in said

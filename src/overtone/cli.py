@@ -400,27 +400,31 @@ def print_inspection(report: Any) -> None:
     print(report.title)
     for reading in report.readings:
         print(f"\n{reading.about}: {reading.word}\n  {reading.sentence}")
-    print_skipped(report.skipped)
+    print_skipped(report)
     for note in report.notes:
         print(f"\n{note}")
 
 
 def print_rest(report: Any) -> None:
     """Print the skipped inputs, the notes and the verdict."""
-    print_skipped(report.skipped)
+    print_skipped(report)
     for note in report.notes:
         print(f"\n{note}")
     print(f"\n{report.summary}")
 
 
-def print_skipped(skipped: Sequence[Any]) -> None:
-    """Print how many inputs were skipped, and the first of them."""
+def print_skipped(report: Any) -> None:
+    """Print how many inputs were skipped, and the first of them; then how many pictures were not used, and why."""
+    skipped = report.skipped
     if skipped:
         print(f"\n{len(skipped)} of the inputs could not be used and were skipped:")
     for item in skipped[:MOST_SKIPPED]:
         print(f"  {shown(item.source)}: {item.reason}")
     if len(skipped) > MOST_SKIPPED:
         print(f"  and {len(skipped) - MOST_SKIPPED} more; the report lists them")
+    for choice in report.choices:
+        if choice.what.endswith("pictures left out"):
+            print(f"\n{choice.what}: {choice.value}, {choice.how}")
 
 
 def shown(path: str) -> str:

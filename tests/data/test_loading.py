@@ -166,7 +166,7 @@ class TestFolders:
             load(classes(tmp_path / "one", {"Big_cat": 2, "big-Cat": 2}))
         classes(tmp_path / "two" / "train", {"Cat": 2, "dog": 2})
         classes(tmp_path / "two" / "test", {"cat": 2, "dog": 2})
-        with pytest.raises(UserError, match="differ in upper and lower case alone: 'Cat' and 'cat'"):
+        with pytest.raises(UserError, match="differ in upper and lower case alone: 'cat' and 'Cat'"):
             load(str(tmp_path / "two"))
 
     def test_a_name_of_nothing(self, tmp_path):
@@ -177,7 +177,7 @@ class TestFolders:
         classes(tmp_path, {"a": 2, "b": 2, ".cache": 2})
         for name in ("a/.hidden.png", "a/._0.png"):
             (tmp_path / name).write_bytes(b"hidden")
-        for name in ("a/notes.txt", "b/Thumbs.db"):
+        for name in ("a/notes.txt", "b/Thumbs.db", "a/phone.HEIC", "b/drawn.svg"):
             (tmp_path / name).touch()
         picture(tmp_path / "a" / "deeper" / "1.png")
         picture(tmp_path / "loose.png")
@@ -186,6 +186,8 @@ class TestFolders:
         assert splits.train.classes == ("a", "b")
         assert len(splits.train) + len(splits.test) == 4
         assert how(splits, "files left out")[0] == "2 files"
+        why = "pictures of this kind are not read: convert it to JPEG or PNG"
+        assert splits.skipped == tuple(Skipped(str(tmp_path / name), why) for name in ("a/phone.HEIC", "b/drawn.svg"))
         assert how(splits, "pictures left out")[0] == "2 pictures"
         assert how(splits, "folders left out")[0] == "'empty'"
 
@@ -216,6 +218,12 @@ class TestFolders:
 
     def test_folders_laid_out_otherwise(self, tmp_path):
         with pytest.raises(UserError, match=r"holds no pictures .* Expected one folder a class"):
+            load(str(tmp_path))
+        (tmp_path / "cat").mkdir()
+        (tmp_path / "cat" / "0.heic").touch()
+        with pytest.raises(
+            UserError, match=r"holds no pictures .* 1 cannot be used, the first .*0.heic': .* convert it"
+        ):
             load(str(tmp_path))
         picture(tmp_path / "1.png")
         with pytest.raises(UserError, match=r"1 picture and no class folders.* overtone predict ADAPTER"):

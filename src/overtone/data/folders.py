@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from overtone.data.images import EXTENSIONS, kind_of
-from overtone.data.imageset import Row
+from overtone.data.images import EXTENSIONS, UNREAD, UNREAD_EXTENSIONS, kind_of
+from overtone.data.imageset import Row, Skipped
 from overtone.data.names import clean_names, count, natural_key, refuse_case_alone, some
 from overtone.data.source import LEVELS, Level, Source
 from overtone.errors import UserError, did_you_mean
@@ -22,6 +22,7 @@ class Listing:
     path: Path
     folders: list[Path]
     pictures: list[Path]
+    unread: list[Path]  # pictures by their names, of kinds that are not read
     others: int  # files whose names do not end as a picture's
 
 
@@ -29,7 +30,8 @@ def read_folder(root: Path) -> Source:
     """Find the pictures of a folder of class folders; UserError says what is expected where it is laid out otherwise.
 
     A folder below `root` is a level when it is called so (in any case) and holds folders and no pictures of its own.
-    Pictures deeper than a class folder, hidden files and other files are left out, and counted in the choices.
+    Pictures deeper than a class folder, hidden files and other files are left out, and counted in the choices; those of
+    a kind that is not read are skipped.
     """
     top = _scan(root)
     below = [_scan(folder) for folder in top.folders]
@@ -42,11 +44,15 @@ def read_folder(root: Path) -> Source:
         _refuse_unlabelled(root, below)
         loose, outside, classes = len(top.pictures), [], {"all": below}
     used = [listing for listings in classes.values() for listing in listings]
+    unread = tuple(Skipped(str(file), UNREAD) for listing in used for file in listing.unread)
     rows = {level: _class_rows(listings, root) for level, listings in classes.items()}
     if not any(rows.values()):
-        raise UserError(_nothing_found(top))
+        first = (
+            f" Of its files, {len(unread)} cannot be used, the first {unread[0].source!r}: {UNREAD}." if unread else ""
+        )
+        raise UserError(_nothing_found(top) + first)
     refuse_case_alone((listing.path.name for listing in used if listing.pictures), repr(str(root)))
-    return Source(rows, "the folder has no {} level", choices=tuple(_left_out(used, loose, outside)))
+    return Source(rows, "the folder has no {} level", unread, tuple(_left_out(used, loose, outside)))
 
 
 def find_images(paths: Sequence[str]) -> list[Path]:
@@ -111,7 +117,9 @@ def _scan(folder: Path) -> Listing:
     names = sorted(visible, key=natural_key)
     files = [folder / name for name in names if not visible[name]]
     pictures = [file for file in files if file.suffix.lower() in EXTENSIONS]
-    return Listing(folder, [folder / name for name in names if visible[name]], pictures, len(files) - len(pictures))
+    unread = [file for file in files if file.suffix.lower() in UNREAD_EXTENSIONS]
+    others = len(files) - len(pictures) - len(unread)
+    return Listing(folder, [folder / name for name in names if visible[name]], pictures, unread, others)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
