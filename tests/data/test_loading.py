@@ -221,9 +221,7 @@ class TestFolders:
             load(str(tmp_path))
         (tmp_path / "cat").mkdir()
         (tmp_path / "cat" / "0.heic").touch()
-        with pytest.raises(
-            UserError, match=r"holds no pictures .* 1 cannot be used, the first .*0.heic': .* convert it"
-        ):
+        with pytest.raises(UserError, match=r"holds no pictures .* The first of 1 other .*0.heic': .* convert it"):
             load(str(tmp_path))
         picture(tmp_path / "1.png")
         with pytest.raises(UserError, match=r"1 picture and no class folders.* overtone predict ADAPTER"):
@@ -307,6 +305,31 @@ class TestTables:
         splits = load(table(root / "t.jsonl", "\n".join(map(json.dumps, rows)) + "\n\n"))
         assert splits.train.classes == ("0", "1")
         assert splits.train.domains == ("d",)
+
+    @pytest.mark.parametrize("indent", [None, 2])
+    def test_a_json_array(self, root, indent):
+        rows = [{"image": path, "label": name} for path, name in self.ROWS]
+        bad = [7, {"image": "none.png", "label": "cat"}]
+        text = json.dumps(rows + bad, indent=indent)
+        path = table(root / "t.json", "\n" + (text if indent else text.replace("{", "\n{")))
+        splits = load(path)
+        assert splits.train.classes == ("cat", "dog")
+        assert len(splits.train) + len(splits.test) == 6
+        assert splits.skipped == (
+            Skipped(f"{path} element 7", "not a JSON object"),
+            Skipped(f"{path} element 8", f"there is no file '{root}/none.png'"),
+        )
+
+    @pytest.mark.parametrize("indent", [None, 1])
+    def test_half_a_json_array(self, root, indent):
+        text = json.dumps([{"image": path, "label": name} for path, name in self.ROWS], indent=indent)
+        with pytest.raises(UserError, match="begins as a JSON array and is none: Expecting"):
+            load(table(root / "t.json", text[: -2 if indent else -1]))
+
+    def test_lines_of_which_the_first_is_an_array(self, root):
+        rows = [json.dumps({"image": path, "label": name}) for path, name in self.ROWS]
+        path = table(root / "t.json", "\n".join(["[1]", *rows]))
+        assert load(path).skipped == (Skipped(f"{path} line 1", "not a JSON object"),)
 
     def test_bad_rows_are_skipped_with_their_line(self, root):
         good = [",".join(row) for row in self.ROWS]

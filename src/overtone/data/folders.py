@@ -47,9 +47,7 @@ def read_folder(root: Path) -> Source:
     unread = tuple(Skipped(str(file), UNREAD) for listing in used for file in listing.unread)
     rows = {level: _class_rows(listings, root) for level, listings in classes.items()}
     if not any(rows.values()):
-        first = (
-            f" Of its files, {len(unread)} cannot be used, the first {unread[0].source!r}: {UNREAD}." if unread else ""
-        )
+        first = f" The first of {len(unread)} other files, {unread[0].source!r}: {UNREAD}." if unread else ""
         raise UserError(_nothing_found(top) + first)
     refuse_case_alone((listing.path.name for listing in used if listing.pictures), repr(str(root)))
     return Source(rows, "the folder has no {} level", unread, tuple(_left_out(used, loose, outside)))
