@@ -3,20 +3,24 @@
 import errno
 import functools
 import importlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from overtone import __version__
-from overtone.cli import main
+from overtone.cli import main, quieten
+from overtone.data import open_image
 
 EPOCHS, STEPS = 15, 3  # of three steps: twenty pictures in batches of eight
 VERBS = "adapt, predict, evaluate, pretrain, train, fit, inspect, bench, doctor"
@@ -320,6 +324,20 @@ def test_predict_prints_what_machines_and_people_read(
     assert (bad["image"], list(bad)) == ("broken.png", ["image", "error"])
     assert [line["image"] for line in good] == asked[1:]
     assert all(line["classes"][0]["class"] in ("red cat", "noto", "日本") for line in good)
+
+
+def test_pillows_warnings_are_not_among_our_lines() -> None:
+    file = io.BytesIO()
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01"  # five entries, of which the first breaks off
+    Image.new("RGB", (4, 4)).save(file, "JPEG", exif=exif)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        open_image(file.getvalue())
+        assert said
+        said.clear()
+        quieten()
+        open_image(file.getvalue())
+        assert not said
 
 
 def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -215,6 +215,8 @@ class TestFolders:
             load("emojis")
         with pytest.raises(UserError, match="no such file"):
             load("x" * 300)
+        with pytest.raises(UserError, match=r"No data is named\. Give 'emoji'"):
+            load("")
 
     def test_folders_laid_out_otherwise(self, tmp_path):
         with pytest.raises(UserError, match=r"holds no pictures .* Expected one folder a class"):
@@ -666,9 +668,14 @@ class TestFindImages:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "picture.png").touch()
         (tmp_path / "folder").mkdir()
-        for path in ("*.jpg", "folder", "x" * 300, "nul\0"):
+        for path in ("*.jpg", "x" * 300, "nul\0"):
             with pytest.raises(UserError, match="No picture at"):
                 find_images(["picture.png", path])
+        with pytest.raises(UserError, match=r"The folder 'folder' holds no pictures \("):
+            find_images(["picture.png", "folder"])
+        for path in ("", " "):
+            with pytest.raises(UserError, match="An empty name among the pictures"):
+                find_images([path])
         with pytest.raises(UserError, match=r"Did you mean 'picture.png'"):
             find_images(["pictures.png"])
 

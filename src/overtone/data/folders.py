@@ -62,7 +62,11 @@ def find_images(paths: Sequence[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for path in paths:
+        if not path.strip():
+            raise UserError("An empty name among the pictures. Give picture files, folders of them, or patterns.")
         matches = _matches(path)
+        if not matches and kind_of(path) == "folder":
+            raise UserError(f"The folder {path!r} holds no pictures ({', '.join(sorted(EXTENSIONS))}).")
         if not matches:
             near = did_you_mean(path, neighbours(Path(path)))
             raise UserError(
@@ -73,9 +77,9 @@ def find_images(paths: Sequence[str]) -> list[Path]:
 
 
 def neighbours(path: Path) -> list[str]:
-    """Return what stands beside `path`, written as `path` is; nothing where that cannot be read."""
+    """Return what else stands beside `path`, written as `path` is; nothing where that cannot be read."""
     try:
-        return [str(entry) for entry in path.parent.iterdir()]
+        return [str(entry) for entry in path.parent.iterdir() if entry != path]
     except OSError:
         return []
 

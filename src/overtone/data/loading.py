@@ -21,6 +21,7 @@ from overtone.errors import UserError, did_you_mean
 
 EMOJI = "emoji"
 NAMED = (EMOJI, FASHION_MNIST)  # sets that are known by name
+KINDS = f"{' or '.join(map(repr, NAMED))}, a folder of class folders, a CSV, TSV or JSON table, or a hub id"
 Choices = list[tuple[str, str, str]]
 
 
@@ -31,7 +32,7 @@ def load(
     image_column: str | None = None,
     label_column: str | None = None,
 ) -> Splits:
-    """Return the splits of `data`: "emoji", "fashion-mnist", a folder of class folders, a CSV, TSV or JSON-lines table,
+    """Return the splits of `data`: "emoji", "fashion-mnist", a folder of class folders, a CSV, TSV or JSON table,
     or a hub id. CIFAR's and ImageNet's own layouts are known.
 
     With `classes`, only these are adapted to, and the test pictures of all others become `unseen`; so do test
@@ -91,11 +92,13 @@ def is_hub_id(data: str) -> bool:
 
 def _source(data: str, image_column: str | None, label_column: str | None) -> Source | None:
     """Return what is called `data`; None for the emoji set."""
+    if not data.strip():
+        raise UserError(f"No data is named. Give {KINDS}.")
     if data not in NAMED:
         read = read_hub if is_hub_id(data) else _read
         return read(data, image_column, label_column)
     if image_column or label_column:
-        raise UserError(f"Columns are named for a CSV, TSV or JSON-lines table: the {data} set is none.")
+        raise UserError(f"Columns are named for a CSV, TSV or JSON table: the {data} set is none.")
     return None if data == EMOJI else read_fashion_mnist()
 
 
@@ -104,11 +107,7 @@ def _read(data: str, image_column: str | None, label_column: str | None) -> Sour
     kind = kind_of(path)
     if kind is None:
         near = did_you_mean(data, [*NAMED, *neighbours(path)])
-        raise UserError(
-            f"No data at {data!r}: there is no such file or folder.{near} "
-            f"Give {' or '.join(map(repr, NAMED))}, a folder of class folders, a CSV, TSV or JSON-lines table, "
-            "or a hub id."
-        )
+        raise UserError(f"No data at {data!r}: there is no such file or folder.{near} Give {KINDS}.")
     if path.suffix.lower() in CSV_EXTENSIONS | JSON_EXTENSIONS and kind == "file":
         return read_table(path, image_column, label_column)
     if kind != "folder":
@@ -116,7 +115,7 @@ def _read(data: str, image_column: str | None, label_column: str | None) -> Sour
             f"{data!r} is neither a folder nor a table ({', '.join(sorted(CSV_EXTENSIONS | JSON_EXTENSIONS))})."
         )
     if image_column or label_column:
-        raise UserError(f"Columns are named for a CSV, TSV or JSON-lines table: {data!r} is a folder.")
+        raise UserError(f"Columns are named for a CSV, TSV or JSON table: {data!r} is a folder.")
     if cifar := find_cifar(path):
         return read_cifar(*cifar)
     if imagenet := find_imagenet(path):
