@@ -349,11 +349,11 @@ def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> No
     skipped = [SimpleNamespace(source=f"[/b] {n}\n.png", reason="the file is empty") for n in range(12)]
     left = [SimpleNamespace(what="pictures left out", value="3 pictures", how="they are not right in a class folder")]
     texts = {"title": "[/x]", "notes": ["N."], "summary": "S."}
-    print_report(SimpleNamespace(comparisons=[row], domains=[], skipped=skipped, choices=left, **texts))
+    print_report(SimpleNamespace(comparisons=[row], domains=[], skipped=skipped, choices=left, **texts), "runs/x")
     said = capsys.readouterr().out
     assert said.startswith("[/x]")
     assert "[red]:cat:[/red]" in said
     assert "12 of the inputs could not be used" in said
     assert "  '[/b] 0\\n.png': the file is empty\n" in said
-    assert "and 2 more; the report lists them" in said
+    assert f"and 2 more; all: {Path('runs/x/skipped.csv')}" in said
     assert "\npictures left out: 3 pictures, they are not right in a class folder\n" in said

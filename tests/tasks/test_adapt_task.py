@@ -1,5 +1,6 @@
 """`adapt` as a function: from pictures as users have them to a run folder and a report that says what happened."""
 
+import csv
 import importlib
 import io
 import json
@@ -140,6 +141,10 @@ def test_what_is_learned_from_is_no_test_and_what_is_broken_is_not_counted(
     assert choices["test split"] == f"20 % of each class, {tested} pictures"
     assert choices["pictures learned from"].startswith(f"{4 * 6 - tested} of ")  # with both copies, less the broken
     assert len(report.skipped) == 2
+    with (photos.parent / "run/skipped.csv").open(newline="") as file:
+        assert [(row["source"], row["reason"]) for row in csv.DictReader(file)] == [
+            (item.source, item.reason) for item in report.skipped
+        ]
 
 
 def test_emoji_with_a_few_classes(run: Callable[..., AdaptResult], monkeypatch: pytest.MonkeyPatch) -> None:
