@@ -3,20 +3,24 @@
 import errno
 import functools
 import importlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from overtone import __version__
-from overtone.cli import main
+from overtone.cli import main, quieten
+from overtone.data import open_image
 
 EPOCHS, STEPS = 15, 3  # of three steps: twenty pictures in batches of eight
 VERBS = "adapt, predict, evaluate, pretrain, train, fit, inspect, bench, doctor"
@@ -322,6 +326,20 @@ def test_predict_prints_what_machines_and_people_read(
     assert all(line["classes"][0]["class"] in ("red cat", "noto", "日本") for line in good)
 
 
+def test_pillows_warnings_are_not_among_our_lines() -> None:
+    file = io.BytesIO()
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01"  # five entries, of which the first breaks off
+    Image.new("RGB", (4, 4)).save(file, "JPEG", exif=exif)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        open_image(file.getvalue())
+        assert said
+        said.clear()
+        quieten()
+        open_image(file.getvalue())
+        assert not said
+
+
 def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     """Brackets are markup to rich, and colons emoji."""
     from overtone.cli import print_report
@@ -329,12 +347,13 @@ def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> No
 
     row = compare("seen classes · [red]:cat:[/red]", [True, False], [True, True])
     skipped = [SimpleNamespace(source=f"[/b] {n}\n.png", reason="the file is empty") for n in range(12)]
-    print_report(
-        SimpleNamespace(title="[/x]", comparisons=[row], domains=[], skipped=skipped, notes=["N."], summary="S.")
-    )
+    left = [SimpleNamespace(what="pictures left out", value="3 pictures", how="they are not right in a class folder")]
+    texts = {"title": "[/x]", "notes": ["N."], "summary": "S."}
+    print_report(SimpleNamespace(comparisons=[row], domains=[], skipped=skipped, choices=left, **texts), "runs/x")
     said = capsys.readouterr().out
     assert said.startswith("[/x]")
     assert "[red]:cat:[/red]" in said
     assert "12 of the inputs could not be used" in said
     assert "  '[/b] 0\\n.png': the file is empty\n" in said
-    assert "and 2 more; the report lists them" in said
+    assert f"and 2 more; all: {Path('runs/x/skipped.csv')}" in said
+    assert "\npictures left out: 3 pictures, they are not right in a class folder\n" in said

@@ -10,7 +10,9 @@ import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import tyro
@@ -45,7 +47,7 @@ def run_adapt(config: AdaptConfig) -> None:
     from overtone.tasks import adapt
 
     result = adapt(config)
-    print_report(result.report)
+    print_report(result.report, result.folder)
     print(f"\nAdapter  {result.folder}\nReport   {result.folder / 'report.html'}")
 
 
@@ -57,11 +59,11 @@ def run_evaluate(config: EvaluateConfig) -> None:
 
     report = evaluate(config)
     if isinstance(report, TrainReport):
-        print_training(report)
+        print_training(report, config.out)
     elif isinstance(report, TranslationReport):
-        print_translation(report)
+        print_translation(report, config.out)
     else:
-        print_report(report)
+        print_report(report, config.out)
     if config.out:
         print(f"\nReport   {os.path.join(config.out, 'report.html')}")  # noqa: PTH118
 
@@ -117,7 +119,7 @@ def run_train(config: TrainConfig) -> None:
     result = train(config)
     if process_number():  # of several, the first speaks
         return
-    (print_translation if config.task == "translate" else print_training)(result.report)
+    (print_translation if config.task == "translate" else print_training)(result.report, result.folder)
     kind = "Translator" if config.task == "translate" else "Classifier"
     print(f"\n{kind}  {result.folder}\nReport      {result.folder / 'report.html'}")
 
@@ -131,7 +133,7 @@ def run_pretrain(config: PretrainConfig) -> None:
     if process_number():  # of several, the first speaks
         return
     print(result.report.title)
-    print_rest(result.report)
+    print_rest(result.report, result.folder)
     print(f"\nModel    {result.folder / 'model'}\nReport   {result.folder / 'report.html'}")
 
 
@@ -149,7 +151,7 @@ def run_inspect(config: InspectConfig) -> None:
     from overtone.tasks import inspect
 
     result = inspect(config)
-    print_inspection(result.report)
+    print_inspection(result.report, result.folder)
     print(f"\nReport   {result.folder / 'report.html'}")
 
 
@@ -311,10 +313,11 @@ def quieten() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what it can read is read, and what it cannot is skipped
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # the profiler that sees how much memory a model takes
 
 
-def print_report(report: Any) -> None:
+def print_report(report: Any, folder: Path | str) -> None:
     """Print the figures as a small table, the skipped inputs, the notes and the verdict."""
     from rich.console import Console
     from rich.table import Table
@@ -336,10 +339,10 @@ def print_report(report: Any) -> None:
     # A name is text, whatever brackets and colons it holds; a file gets whole lines.
     plain = Console(markup=False, highlight=False, emoji=False, width=None if sys.stdout.isatty() else 200)
     plain.print(table)
-    print_rest(report)
+    print_rest(report, folder)
 
 
-def print_training(report: Any) -> None:
+def print_training(report: Any, folder: Path | str) -> None:
     """Print the accuracy on the test pictures, with its interval."""
     from overtone.report.words import percent
 
@@ -348,10 +351,10 @@ def print_training(report: Any) -> None:
         if share:
             interval = f"{percent(share.low)} to {percent(share.high)}"
             print(f"{name} on {report.pictures:,} test pictures: {percent(share.value)} ({interval})")
-    print_rest(report)
+    print_rest(report, folder)
 
 
-def print_translation(report: Any) -> None:
+def print_translation(report: Any, folder: Path | str) -> None:
     """Print the scores of a translator with what computed them."""
     print(report.title)
     for score in report.scores:
@@ -359,7 +362,7 @@ def print_translation(report: Any) -> None:
         print(
             f"{score.name} on {len(report.sentences):,} test sentences: {score.value:.1f}{spread} ({score.signature})"
         )
-    print_rest(report)
+    print_rest(report, folder)
 
 
 def print_translations(found: Iterator[Any], as_json: bool) -> None:
@@ -395,32 +398,40 @@ def print_fit(report: Any) -> None:
     print(f"\n{report.summary}")
 
 
-def print_inspection(report: Any) -> None:
+def print_inspection(report: Any, folder: Path | str) -> None:
     """Print every reading with its reason, and what was skipped."""
     print(report.title)
     for reading in report.readings:
         print(f"\n{reading.about}: {reading.word}\n  {reading.sentence}")
-    print_skipped(report.skipped)
+    print_skipped(report, folder)
     for note in report.notes:
         print(f"\n{note}")
 
 
-def print_rest(report: Any) -> None:
+def print_rest(report: Any, folder: Path | str) -> None:
     """Print the skipped inputs, the notes and the verdict."""
-    print_skipped(report.skipped)
+    print_skipped(report, folder)
     for note in report.notes:
         print(f"\n{note}")
     print(f"\n{report.summary}")
 
 
-def print_skipped(skipped: Sequence[Any]) -> None:
-    """Print how many inputs were skipped, and the first of them."""
+def print_skipped(report: Any, folder: Path | str) -> None:
+    """Print how many inputs were skipped, and the first of them; then how many pictures were not used, and why.
+
+    `folder` is the run's, which has the list; nothing for none.
+    """
+    skipped = report.skipped
     if skipped:
         print(f"\n{len(skipped)} of the inputs could not be used and were skipped:")
     for item in skipped[:MOST_SKIPPED]:
         print(f"  {shown(item.source)}: {item.reason}")
     if len(skipped) > MOST_SKIPPED:
-        print(f"  and {len(skipped) - MOST_SKIPPED} more; the report lists them")
+        where = os.path.join(folder, "skipped.csv") if folder else "a file of them with --out"  # noqa: PTH118
+        print(f"  and {len(skipped) - MOST_SKIPPED} more; all: {where}")
+    for choice in report.choices:
+        if choice.what.endswith("pictures left out"):
+            print(f"\n{choice.what}: {choice.value}, {choice.how}")
 
 
 def shown(path: str) -> str:

@@ -1,12 +1,15 @@
 """Folders, tables, the emoji set and shots, on real files made here."""
 
 import csv
+import itertools
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -23,19 +26,24 @@ from overtone.data import (
     Skipped,
     check,
     check_splits,
+    copies,
     emoji,
     emoji_part,
     few_shot,
     find_images,
     load,
 )
+from overtone.data.imageset import Row
 from overtone.data.names import natural_key
 from overtone.errors import UserError
 
+COLOURS = itertools.count()
 
-def picture(path, colour="red"):
+
+def picture(path, colour=None):
+    """Save a picture of one colour, unlike all others where none is given."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (4, 4), colour).save(path)
+    Image.new("RGB", (4, 4), f"#{next(COLOURS):06x}" if colour is None else colour).save(path)
     return path
 
 
@@ -153,6 +161,14 @@ class TestFolders:
         with pytest.raises(UserError, match="'big-cat' and 'big_cat' are both 'big cat'"):
             load(classes(tmp_path, {"big_cat": 1, "big-cat": 1}))
 
+    def test_names_that_case_alone_tells_apart(self, tmp_path):
+        with pytest.raises(UserError, match="case alone: 'big-Cat' and 'Big_cat'"):
+            load(classes(tmp_path / "one", {"Big_cat": 2, "big-Cat": 2}))
+        classes(tmp_path / "two" / "train", {"Cat": 2, "dog": 2})
+        classes(tmp_path / "two" / "test", {"cat": 2, "dog": 2})
+        with pytest.raises(UserError, match="differ in upper and lower case alone: 'cat' and 'Cat'"):
+            load(str(tmp_path / "two"))
+
     def test_a_name_of_nothing(self, tmp_path):
         with pytest.raises(UserError, match=r"class '__' in .* has no letter"):
             load(classes(tmp_path, {"__": 1, "cat": 1}))
@@ -161,7 +177,7 @@ class TestFolders:
         classes(tmp_path, {"a": 2, "b": 2, ".cache": 2})
         for name in ("a/.hidden.png", "a/._0.png"):
             (tmp_path / name).write_bytes(b"hidden")
-        for name in ("a/notes.txt", "b/Thumbs.db"):
+        for name in ("a/notes.txt", "b/Thumbs.db", "a/phone.HEIC", "b/drawn.svg"):
             (tmp_path / name).touch()
         picture(tmp_path / "a" / "deeper" / "1.png")
         picture(tmp_path / "loose.png")
@@ -170,6 +186,8 @@ class TestFolders:
         assert splits.train.classes == ("a", "b")
         assert len(splits.train) + len(splits.test) == 4
         assert how(splits, "files left out")[0] == "2 files"
+        why = "pictures of this kind are not read: convert it to JPEG or PNG"
+        assert splits.skipped == tuple(Skipped(str(tmp_path / name), why) for name in ("a/phone.HEIC", "b/drawn.svg"))
         assert how(splits, "pictures left out")[0] == "2 pictures"
         assert how(splits, "folders left out")[0] == "'empty'"
 
@@ -197,9 +215,15 @@ class TestFolders:
             load("emojis")
         with pytest.raises(UserError, match="no such file"):
             load("x" * 300)
+        with pytest.raises(UserError, match=r"No data is named\. Give 'emoji'"):
+            load("")
 
     def test_folders_laid_out_otherwise(self, tmp_path):
         with pytest.raises(UserError, match=r"holds no pictures .* Expected one folder a class"):
+            load(str(tmp_path))
+        (tmp_path / "cat").mkdir()
+        (tmp_path / "cat" / "0.heic").touch()
+        with pytest.raises(UserError, match=r"holds no pictures .* The first of 1 other .*0.heic': .* convert it"):
             load(str(tmp_path))
         picture(tmp_path / "1.png")
         with pytest.raises(UserError, match=r"1 picture and no class folders.* overtone predict ADAPTER"):
@@ -284,6 +308,31 @@ class TestTables:
         assert splits.train.classes == ("0", "1")
         assert splits.train.domains == ("d",)
 
+    @pytest.mark.parametrize("indent", [None, 2])
+    def test_a_json_array(self, root, indent):
+        rows = [{"image": path, "label": name} for path, name in self.ROWS]
+        bad = [7, {"image": "none.png", "label": "cat"}]
+        text = json.dumps(rows + bad, indent=indent)
+        path = table(root / "t.json", "\n" + (text if indent else text.replace("{", "\n{")))
+        splits = load(path)
+        assert splits.train.classes == ("cat", "dog")
+        assert len(splits.train) + len(splits.test) == 6
+        assert splits.skipped == (
+            Skipped(f"{path} element 7", "not a JSON object"),
+            Skipped(f"{path} element 8", f"there is no file '{root}/none.png'"),
+        )
+
+    @pytest.mark.parametrize("indent", [None, 1])
+    def test_half_a_json_array(self, root, indent):
+        text = json.dumps([{"image": path, "label": name} for path, name in self.ROWS], indent=indent)
+        with pytest.raises(UserError, match="begins as a JSON array and is none: Expecting"):
+            load(table(root / "t.json", text[: -2 if indent else -1]))
+
+    def test_lines_of_which_the_first_is_an_array(self, root):
+        rows = [json.dumps({"image": path, "label": name}) for path, name in self.ROWS]
+        path = table(root / "t.json", "\n".join(["[1]", *rows]))
+        assert load(path).skipped == (Skipped(f"{path} line 1", "not a JSON object"),)
+
     def test_bad_rows_are_skipped_with_their_line(self, root):
         good = [",".join(row) for row in self.ROWS]
         lines = ["image,label", *good, "none.png,cat", "", "pictures/cat/0.png,", "a,b,c", "pictures/cat/0.png", ",cat"]
@@ -338,6 +387,7 @@ class TestTables:
             (b"image,label,label\n", "Two columns of the table are called 'label'"),
             (b"image,label\n" + b"a" * 200_000 + b",b", "field larger"),
             (b"image,label\npictures/cat/0.png,a_b\npictures/cat/1.png,a-b\n", "are both 'a b'"),
+            (b"image,label\npictures/cat/0.png,Cat\npictures/cat/1.png,cat\n", "case alone: 'Cat' and 'cat'"),
         ],
     )
     def test_tables_that_cannot_be_used(self, root, text, reason):
@@ -350,7 +400,133 @@ class TestTables:
             load(str(root / "pictures" / "cat" / "0.png"))
 
 
+class TestCopies:
+    """A picture that is learned from is no test, wherever a copy of it stands."""
+
+    def test_a_table_that_names_each_picture_twice(self, tmp_path):
+        classes(tmp_path, {"a": 10, "b": 5})
+        rows = [f"{name}/{i}.png,{name}" for name, n in (("a", 10), ("b", 5)) for i in range(n)]
+        splits = load(table(tmp_path / "t.csv", "\n".join(["image,label", *rows, *rows])))
+        assert not set(sources(splits.train)) & set(sources(splits.test))
+        assert (len(splits.train), len(splits.test)) == (24, 6)
+        assert how(splits, "copies")[0] == "15 pictures"
+
+    @pytest.mark.parametrize("copy", [shutil.copy, os.link, os.symlink])
+    def test_copies_stay_together(self, tmp_path, copy):
+        classes(tmp_path, {"a": 12, "b": 12})
+        for i in range(12):
+            copy(tmp_path / "a" / f"{i}.png", tmp_path / "a" / f"copy {i}.png")
+        for seed in range(5):
+            splits = load(str(tmp_path), seed)
+            learned, tested = (
+                {Image.open(source).getpixel((0, 0)) for source in sources(part)}
+                for part in (splits.train, splits.test)
+            )
+            assert not learned & tested
+            assert Counter(splits.test.labels) == {0: 4, 1: 2}
+
+    def test_a_class_of_copies_alone_is_a_single_picture(self, tmp_path):
+        classes(tmp_path, {"a": 1, "b": 5})
+        for i in range(1, 5):
+            shutil.copy(tmp_path / "a" / "0.png", tmp_path / "a" / f"{i}.png")
+        splits = load(str(tmp_path))
+        assert Counter(splits.test.labels) == {1: 1}
+        assert "1 class with a single picture" in how(splits, "test split")[0]
+
+    def test_without_copies_nothing_changes(self, tmp_path):
+        """What was drawn before copies were looked for."""
+        splits = load(classes(tmp_path, {"cat": 20, "dog": 20}), seed=7)
+        held = [os.path.relpath(source, tmp_path) for source in sources(splits.test)]
+        assert held == [f"cat/{i}.png" for i in (1, 3, 5, 18)] + [f"dog/{i}.png" for i in (5, 7, 8, 16)]
+
+    def test_levels_that_share_pictures(self, tmp_path):
+        classes(tmp_path / "train", {"a": 4, "b": 4})
+        classes(tmp_path / "val", {"a": 2, "b": 2})
+        classes(tmp_path / "test", {"a": 3, "b": 3, "c": 2})
+        shutil.copy(tmp_path / "train/a/0.png", tmp_path / "test/a/again.png")
+        (tmp_path / "test/b/again.png").symlink_to(tmp_path / "train/b/1.png")
+        shutil.copy(tmp_path / "train/b/2.png", tmp_path / "test/c/again.png")
+        shutil.copy(tmp_path / "train/b/3.png", tmp_path / "val/b/again.png")
+        splits = load(str(tmp_path))
+        assert [len(part) for part in (splits.train, splits.val, splits.test, splits.unseen)] == [8, 4, 6, 2]
+        identical = "identical to training pictures"
+        assert how(splits, "test pictures left out") == ("3 pictures", identical)
+        assert how(splits, "validation pictures left out") == ("1 picture", identical)
+        assert how(splits, "pictures in several classes") == (
+            "1 picture",
+            f"the first, {str(tmp_path / 'train/b/2.png')!r}, is b, c",
+        )
+
+    def test_no_test_picture_is_left(self, tmp_path):
+        classes(tmp_path / "train", {"a": 2, "b": 2})
+        shutil.copytree(tmp_path / "train", tmp_path / "test")
+        with pytest.raises(UserError, match=r"All 4 test pictures of .* are identical to training pictures"):
+            load(str(tmp_path))
+
+    def test_one_picture_under_two_classes(self, tmp_path):
+        """Held out in one class and learned from in another, it is no test."""
+        classes(tmp_path, {"a": 20, "b": 20})
+        for i in range(20):
+            shutil.copy(tmp_path / "a" / f"{i}.png", tmp_path / "b" / f"as a {i}.png")
+        splits = load(str(tmp_path))
+        contents = [{Image.open(s).getpixel((0, 0)) for s in sources(part)} for part in (splits.train, splits.test)]
+        assert not contents[0] & contents[1]
+        assert how(splits, "pictures in several classes")[0] == "20 pictures"
+        assert how(splits, "test pictures left out")[1] == "identical to training pictures"
+
+    def test_hardly_a_file_is_read(self, tmp_path, monkeypatch):
+        """Only what size and end do not tell apart."""
+        root = classes(tmp_path, {"a": 30, "b": 30})
+        shutil.copy(tmp_path / "a" / "0.png", tmp_path / "a" / "30.png")
+        read = []
+        monkeypatch.setattr(copies, "END", 40)  # less than these small files are
+        monkeypatch.setattr(Path, "read_bytes", lambda path: bytes(f"{read.append(path.name)}", "ascii"))
+        load(root)
+        assert sorted(read) == ["0.png", "30.png"]
+
+    def test_pictures_that_stand_in_no_files(self):
+        held = [b"one", memoryview(b"one"), b"two", np.zeros((2, 2)), np.zeros((2, 2)).T, np.zeros((2, 1)), b"", b""]
+        rows = [Row(str(i), "a", encoded=one) for i, one in enumerate(held)]
+        same = copies.copies(rows)
+        assert [same[id(row)] for row in rows] == [0, 0, 2, 3, 3, 5, 6, 7]
+
+
 class TestCheck:
+    def test_the_good_ones_are_divided(self, tmp_path):
+        """Whichever of a class's two pictures is broken, the other is learned from."""
+        for broken in ("0.png", "1.png"):
+            root = tmp_path / broken
+            classes(root, {"a": 10, "b": 2})
+            (root / "b" / broken).write_bytes(b"broken")
+            for name in ("4", "5", "6"):
+                (root / "a" / f"{name}.png").write_bytes(b"broken")
+            splits = check_splits(load(str(root)))
+            assert Counter(splits.train.labels) == {0: 6, 1: 1}
+            assert len(splits.test) == 1
+            assert len(splits.skipped) == 4
+            assert how(splits, "test split")[0].startswith("20 % of each class, 1 picture; 1 class")
+
+    def test_what_is_drawn_in_place_of_a_bad_one_is_checked_too(self, tmp_path):
+        """Of classes that are not adapted to, only the test pictures are opened."""
+        root = classes(tmp_path, {"a": 10, "b": 10, "c": 10})
+        for i in range(8):
+            (tmp_path / "c" / f"{i}.png").write_bytes(b"broken")
+        splits = check_splits(load(root, classes=["a", "b"]))
+        assert all(record.open() for record in splits.unseen.records)
+        assert len(splits.test) == 4
+
+    def test_a_class_without_a_good_picture_stays(self, tmp_path):
+        root = classes(tmp_path, {"a": 10, "b": 1, "c": 10})
+        (tmp_path / "b" / "0.png").write_bytes(b"broken")
+        assert check_splits(load(root)).train.classes == ("a", "b", "c")
+
+    def test_no_good_picture_is_left_to_test_on(self, tmp_path):
+        root = classes(tmp_path, {"a": 2, "b": 2})
+        for name in ("a", "b"):
+            (tmp_path / name / "0.png").write_bytes(b"broken")
+        with pytest.raises(UserError, match=r"No test picture .* 2 are bad, the first .*/0\.png': not a picture"):
+            check_splits(load(root))
+
     def test_bad_pictures_are_parted_from_good_ones(self, tmp_path):
         root = classes(tmp_path, {"cat": 6, "dog": 6})
         whole = (tmp_path / "cat" / "0.png").read_bytes()
@@ -492,9 +668,14 @@ class TestFindImages:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "picture.png").touch()
         (tmp_path / "folder").mkdir()
-        for path in ("*.jpg", "folder", "x" * 300, "nul\0"):
+        for path in ("*.jpg", "x" * 300, "nul\0"):
             with pytest.raises(UserError, match="No picture at"):
                 find_images(["picture.png", path])
+        with pytest.raises(UserError, match=r"The folder 'folder' holds no pictures \("):
+            find_images(["picture.png", "folder"])
+        for path in ("", " "):
+            with pytest.raises(UserError, match="An empty name among the pictures"):
+                find_images([path])
         with pytest.raises(UserError, match=r"Did you mean 'picture.png'"):
             find_images(["pictures.png"])
 

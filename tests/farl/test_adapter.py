@@ -398,6 +398,8 @@ def test_pickled_weights_are_refused(saved: Path) -> None:
 
 def test_a_folder_that_is_no_adapter_is_refused(saved: Path, tmp_path: Path) -> None:
     assert "is no folder" in refusal(tmp_path / "nowhere")
+    (tmp_path / "run-10").mkdir()
+    assert f"Did you mean {str(tmp_path / 'run-10')!r}" in refusal(tmp_path / "run-1")
     (tmp_path / "empty").mkdir()
     assert "holds no adapter.json" in refusal(tmp_path / "empty")
 

@@ -192,7 +192,7 @@ def test_a_large_run_still_makes_a_small_page(plain):
     text = render(large)
     assert len(text.encode()) < 3_000_000
     assert "The first 60 of 1200." in text
-    assert "5,000&nbsp;inputs could not be used. The first 200 are listed." in text
+    assert "5,000&nbsp;inputs could not be used. The first 200 are listed here, all of them in skipped.csv" in text
 
 
 def test_curves_survive_values_that_are_not_numbers():

@@ -87,7 +87,12 @@ def test_what_is_empty_is_left_out() -> None:
 
 def test_the_files(tmp_path: Path) -> None:
     write_pretrain_figures(whole(), tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.csv", "metrics.json", "report.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "curves.csv",
+        "metrics.json",
+        "report.html",
+        "skipped.csv",
+    ]
     found = json.loads(pretrain_json(whole()))
     assert found["retrieval"][0]["recalls"]["1"] == {"value": 0.125, "low": 0.1, "high": 0.15}
     assert found["zero_shot"][0]["accuracy"]["value"] == 0.5

@@ -125,7 +125,12 @@ def test_the_card() -> None:
 
 def test_all_is_written(tmp_path: Path) -> None:
     write_training_figures(whole(), tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["classes.csv", "metrics.json", "report.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "classes.csv",
+        "metrics.json",
+        "report.html",
+        "skipped.csv",
+    ]
 
 
 def test_a_confusion_matrix_of_other_classes() -> None:

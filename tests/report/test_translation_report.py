@@ -97,4 +97,9 @@ def test_the_card() -> None:
 
 def test_all_is_written(tmp_path: Path) -> None:
     write_translation_figures(whole(), tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.json", "report.html", "translations.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "metrics.json",
+        "report.html",
+        "skipped.csv",
+        "translations.csv",
+    ]

@@ -1,5 +1,6 @@
 """`adapt` as a function: from pictures as users have them to a run folder and a report that says what happened."""
 
+import csv
 import importlib
 import io
 import json
@@ -125,6 +126,25 @@ def test_levels_give_a_validation_curve_and_domains_their_own_rows(
         ("seen classes · odd", 3),
     ]
     assert [item.source for item in report.skipped] == [f"{table} line 20"]
+
+
+def test_what_is_learned_from_is_no_test_and_what_is_broken_is_not_counted(
+    run: Callable[..., AdaptResult], photos: Path
+) -> None:
+    for style in ("noto", "fluent"):
+        (photos / style / "again.webp").write_bytes((photos / style / "0.webp").read_bytes())
+        (photos / style / "1.webp").write_bytes(b"broken")
+    report = run(photos, classes="noto, fluent, twemoji, openmoji").report
+    choices = {choice.what: choice.value for choice in report.choices}
+    tested = report.comparisons[0].pictures
+    assert choices["copies"] == "2 pictures"
+    assert choices["test split"] == f"20 % of each class, {tested} pictures"
+    assert choices["pictures learned from"].startswith(f"{4 * 6 - tested} of ")  # with both copies, less the broken
+    assert len(report.skipped) == 2
+    with (photos.parent / "run/skipped.csv").open(newline="") as file:
+        assert [(row["source"], row["reason"]) for row in csv.DictReader(file)] == [
+            (item.source, item.reason) for item in report.skipped
+        ]
 
 
 def test_emoji_with_a_few_classes(run: Callable[..., AdaptResult], monkeypatch: pytest.MonkeyPatch) -> None:

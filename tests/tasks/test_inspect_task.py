@@ -96,6 +96,8 @@ def test_a_constant_matrix_is_collapsed(tmp_path, value):
     result = inspect(saved(tmp_path, np.full((500, WIDTH), value, np.float32)))
     assert said(result.report)["embeddings"] == ["collapsed"]
     assert result.report.worth == []
+    energy = "Nearly everything points one way: 100" if value else "All 500 rows are zero"
+    assert result.report.readings[0].sentence.startswith(energy)
     assert (result.folder / "report.html").exists()
 
 
@@ -223,6 +225,15 @@ def test_rows_with_nan_are_counted_listed_and_dropped(tmp_path):
     expected = embedding_metrics(torch.from_numpy(x[good]), torch.from_numpy(y[good]))
     assert report.metrics["pair/gap"] == pytest.approx(expected["pair/gap"], rel=1e-4)
     assert report.notes[0] == "3 rows with NaN or infinity left out, of both sides of a pair."
+    assert look_at(tmp_path, x).notes[0] == "2 rows with NaN or infinity left out."
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(np.float32, 1e25), (np.float32, 1e-25), (np.float64, 1e200)])
+def test_the_size_of_numbers_is_no_matter(tmp_path, dtype, scale):
+    """Their squares are beyond what the type holds."""
+    x = noise(300).astype(dtype)
+    plain, scaled = (look_at(tmp_path, rows).metrics for rows in (x, x * dtype(scale)))
+    assert scaled == pytest.approx(plain, rel=1e-3, abs=1e-5)  # rounding alone
 
 
 def test_nothing_but_nan_is_an_error_that_leaves_nothing(tmp_path):
@@ -241,6 +252,7 @@ def test_a_handful_of_rows_is_no_crash(tmp_path, rows):
 
 def test_one_dimension_is_no_crash(tmp_path):
     assert look_at(tmp_path, noise(50, 0, 1), noise(50, 1, 1)).rows == 50
+    assert look_at(tmp_path, noise(50, 0, 1)).notes[-1].endswith("was not tried: all rows point one way, or nowhere.")
 
 
 def test_a_sample_is_drawn_from_many_rows_and_said(tmp_path, monkeypatch):

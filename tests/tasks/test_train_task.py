@@ -136,6 +136,7 @@ def test_the_run_folder_holds_all_there_is_to_know(run: Callable[..., TrainResul
         "metrics.json",
         "model",
         "report.html",
+        "skipped.csv",
     ]
     settings = json.loads((folder / "config.json").read_text())
     assert (settings["data"], settings["preset"], settings["seed"]) == (str(colours), "pictures", 5)

@@ -78,7 +78,7 @@ def read_cifar(layout: Layout, folder: Path) -> Source:
         for level, files in layout.files.items()
     }
     choice = ("data", f"{layout.title}, binary version", "recognised by its files")
-    return Source(levels, f"{layout.title} has no {{}} level", choices=(choice,))
+    return Source(levels, f"{layout.title} has no {{}} level", choices=(choice,), published=True)
 
 
 def _rows(file: Path, names: list[str], labels: int) -> list[Row]:

@@ -46,7 +46,8 @@ def read_fashion_mnist() -> Source:
         }
     except (SafetensorError, KeyError, IndexError, ValueError) as error:
         raise UserError(f"{str(file)!r} is damaged ({error}). Make it again. {HOW}") from error
-    return Source(levels, "Fashion-MNIST has no {} level", choices=(("data", str(file), "as published"),))
+    choice = ("data", str(file), "as published")
+    return Source(levels, "Fashion-MNIST has no {} level", choices=(choice,), published=True)
 
 
 def _rows(level: Level, images: np.ndarray, labels: np.ndarray) -> Iterator[Row]:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from overtone.data.images import EXTENSIONS, kind_of
-from overtone.data.imageset import Row
-from overtone.data.names import clean_names, count, natural_key, some
+from overtone.data.images import EXTENSIONS, UNREAD, UNREAD_EXTENSIONS, kind_of
+from overtone.data.imageset import Row, Skipped
+from overtone.data.names import clean_names, count, natural_key, refuse_case_alone, some
 from overtone.data.source import LEVELS, Level, Source
 from overtone.errors import UserError, did_you_mean
 
@@ -23,6 +23,7 @@ class Listing:
     path: Path
     folders: list[Path]
     pictures: list[Path]
+    unread: list[Path]  # pictures by their names, of kinds that are not read
     others: int  # files whose names do not end as a picture's
 
 
@@ -30,7 +31,8 @@ def read_folder(root: Path) -> Source:
     """Find the pictures of a folder of class folders; UserError says what is expected where it is laid out otherwise.
 
     A folder below `root` is a level when it is called so (in any case) and holds folders and no pictures of its own.
-    Pictures deeper than a class folder, hidden files and other files are left out, and counted in the choices.
+    Pictures deeper than a class folder, hidden files and other files are left out, and counted in the choices; those of
+    a kind that is not read are skipped.
     """
     top = _scan(root)
     below = [_scan(folder) for folder in top.folders]
@@ -42,11 +44,14 @@ def read_folder(root: Path) -> Source:
     else:
         _refuse_unlabelled(root, below)
         loose, outside, classes = len(top.pictures), [], {"all": below}
+    used = [listing for listings in classes.values() for listing in listings]
+    unread = tuple(Skipped(str(file), UNREAD) for listing in used for file in listing.unread)
     rows = {level: _class_rows(listings, root) for level, listings in classes.items()}
     if not any(rows.values()):
-        raise UserError(_nothing_found(top))
-    used = [listing for listings in classes.values() for listing in listings]
-    return Source(rows, "the folder has no {} level", choices=tuple(_left_out(used, loose, outside)))
+        first = f" The first of {len(unread)} other files, {unread[0].source!r}: {UNREAD}." if unread else ""
+        raise UserError(_nothing_found(top) + first)
+    refuse_case_alone((listing.path.name for listing in used if listing.pictures), repr(str(root)))
+    return Source(rows, "the folder has no {} level", unread, tuple(_left_out(used, loose, outside)))
 
 
 def find_images(paths: Sequence[str]) -> list[Path]:
@@ -58,7 +63,11 @@ def find_images(paths: Sequence[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for path in paths:
+        if not path.strip():
+            raise UserError("An empty name among the pictures. Give picture files, folders of them, or patterns.")
         matches = _matches(path)
+        if not matches and kind_of(path) == "folder":
+            raise UserError(f"The folder {path!r} holds no pictures ({', '.join(sorted(EXTENSIONS))}).")
         if not matches:
             near = did_you_mean(path, neighbours(Path(path)))
             raise UserError(
@@ -69,9 +78,9 @@ def find_images(paths: Sequence[str]) -> list[Path]:
 
 
 def neighbours(path: Path) -> list[str]:
-    """Return what stands beside `path`, written as `path` is; nothing where that cannot be read."""
+    """Return what else stands beside `path`, written as `path` is; nothing where that cannot be read."""
     try:
-        return [str(entry) for entry in path.parent.iterdir()]
+        return [str(entry) for entry in path.parent.iterdir() if entry != path]
     except OSError:
         return []
 
@@ -123,7 +132,9 @@ def _scan(folder: Path) -> Listing:
     names = sorted(visible, key=natural_key)
     files = [folder / name for name in names if not visible[name]]
     pictures = [file for file in files if file.suffix.lower() in EXTENSIONS]
-    return Listing(folder, [folder / name for name in names if visible[name]], pictures, len(files) - len(pictures))
+    unread = [file for file in files if file.suffix.lower() in UNREAD_EXTENSIONS]
+    others = len(files) - len(pictures) - len(unread)
+    return Listing(folder, [folder / name for name in names if visible[name]], pictures, unread, others)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

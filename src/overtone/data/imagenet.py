@@ -35,7 +35,7 @@ def read_imagenet(folder: Path) -> Source:
 
     `val` is sorted into synsets as `train` is, or its pictures are in Kaggle's LOC_val_solution.csv; else UserError.
     """
-    source = _with_unsorted(read_folder(folder), folder)
+    source = replace(_with_unsorted(read_folder(folder), folder), published=True)
     file = _beside(folder, NAMES)
     if file is None:
         choice = ("class names", "synsets", f"there is no {' or '.join(NAMES)} with their names")

@@ -18,7 +18,14 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 EXTENSIONS = frozenset(
     (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 )
-
+# Pictures too, which are not read: they are not passed over in silence as other files are.
+UNREAD_EXTENSIONS = frozenset(
+    (
+        *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".svg", ".psd", ".eps", ".ai", ".xcf", ".tga", ".ico"),
+        *(".exr", ".hdr", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"),
+    )
+)
+UNREAD = "pictures of this kind are not read: convert it to JPEG or PNG"
 
 Held = bytes | memoryview | np.ndarray  # a picture in memory: its file's bytes, or its pixels
 

@@ -1,9 +1,9 @@
 """Pictures with labels, not yet decoded."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
@@ -80,6 +80,8 @@ class Splits:
     unseen: ImageSet | None  # test pictures of classes that are not adapted to, with their own class list
     skipped: tuple[Skipped, ...]  # inputs that could not be used
     choices: tuple[tuple[str, str, str], ...]  # (what, value, how) of every decision made here
+    # Where the test pictures are held out here: the division anew, of what is left without the bad pictures given
+    anew: "Callable[[Sequence[Skipped]], Splits] | None" = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,7 @@ def require_classes(names: Iterable[str], classes: Sequence[str]) -> None:
 
 def check(images: ImageSet) -> tuple[ImageSet, list[Skipped]]:
     """Decode every picture once, on all cores, and part the good from the bad; UserError when none is good."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        reasons = list(pool.map(_fault, images.records))
+    reasons = _faults(images.records)
     skipped = [Skipped(r.source, reason) for r, reason in zip(images.records, reasons, strict=True) if reason]
     require_good(images, skipped)
     return images.select(i for i, reason in enumerate(reasons) if not reason), skipped
@@ -132,7 +133,12 @@ def require_good(images: ImageSet, skipped: Sequence[Skipped]) -> None:
 
 
 def check_splits(splits: Splits) -> Splits:
-    """Decode every picture of every split once; the bad ones go from their sets to `skipped`."""
+    """Decode every picture of every split once; the bad ones go from their sets to `skipped`.
+
+    Where the test pictures were held out here, the good ones are divided as if there had never been others.
+    """
+    if splits.anew:
+        return _check_anew(splits)
     sets: dict[str, ImageSet | None] = {}
     skipped = list(splits.skipped)
     for part in ("train", "val", "test", "unseen"):
@@ -142,6 +148,30 @@ def check_splits(splits: Splits) -> Splits:
             skipped += bad
         sets[part] = images
     return replace(splits, skipped=tuple(skipped), **sets)  # type: ignore[arg-type]
+
+
+def _check_anew(splits: Splits) -> Splits:
+    """Decode the pictures and divide the good ones, until no picture that has a place is bad."""
+    decoded: set[str] = set()
+    good = 0
+    while splits.anew:
+        parts = [part for part in (splits.train, splits.val, splits.test, splits.unseen) if part]
+        new = list({r.source: r for part in parts for r in part.records if r.source not in decoded}.values())
+        decoded.update(record.source for record in new)
+        bad = [Skipped(r.source, reason) for r, reason in zip(new, _faults(new), strict=True) if reason]
+        if not bad:
+            break
+        good += len(new) - len(bad)
+        if not good:
+            require_good(ImageSet(tuple(new), splits.train.classes), bad)
+        splits = splits.anew(bad)
+    return splits
+
+
+def _faults(records: Sequence[Record]) -> list[str | None]:
+    """Decode pictures on all cores, and return why each cannot be used."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(_fault, records))
 
 
 def _fault(record: Record) -> str | None:

@@ -32,6 +32,18 @@ def clean_names(names: Iterable[str], place: str) -> dict[str, str]:
     return cleaned
 
 
+def refuse_case_alone(names: Iterable[str], place: str) -> None:
+    """Raise UserError, which names `place`, for two names that upper and lower case alone tell apart once clean."""
+    owner: dict[str, str] = {}
+    for name in names:
+        other = owner.setdefault(clean_name(name).casefold(), name)
+        if clean_name(other) != clean_name(name):
+            raise UserError(
+                f"Two classes in {place} differ in upper and lower case alone: {other!r} and {name!r}. Rename one, or "
+                "merge them."
+            )
+
+
 def natural_key(name: str) -> tuple[list[tuple[bool, int, str]], str]:
     """Return a sort key by which "class 2" stands before "class 10"."""
     parts = re.split(r"([0-9]+)", name.casefold())

@@ -5,7 +5,7 @@ class depends on its pictures alone: the same whether all classes are there or t
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -40,17 +40,20 @@ def few_shot(images: ImageSet, shots: int, seed: int, per_domain: bool = False) 
     return images.select(drawn)
 
 
-def hold_out(rows: Sequence[Row], seed: int) -> tuple[list[Row], list[Row], int]:
+def hold_out(rows: Sequence[Row], seed: int, same: Mapping[int, int]) -> tuple[list[Row], list[Row], int]:
     """Return (kept, held out for testing, classes of one picture, which is kept).
 
-    TEST_PERCENT of each class is held out, at least one picture, drawn under `seed`.
+    TEST_PERCENT of each class is held out, at least one picture, drawn under `seed`. Pictures of a class that are the
+    `same` (see `overtone.data.copies`) count as one: all of them are held out, or none.
     """
     held: set[int] = set()
     single = 0
     for name, members in sorted(_grouped(row.name for row in rows).items(), key=lambda group: natural_key(group[0])):
-        count = max(1, round(len(members) * TEST_PERCENT / 100)) if len(members) > 1 else 0
+        pictures = list(_grouped(same[id(rows[i])] for i in members).values())
+        count = max(1, round(len(pictures) * TEST_PERCENT / 100)) if len(pictures) > 1 else 0
         single += not count
-        held.update(members[i] for i in _generator(seed, "test", name).choice(len(members), count, replace=False))
+        drawn = _generator(seed, "test", name).choice(len(pictures), count, replace=False)
+        held.update(members[i] for picture in drawn for i in pictures[picture])
     kept = [row for i, row in enumerate(rows) if i not in held]
     return kept, [row for i, row in enumerate(rows) if i in held], single
 

@@ -26,3 +26,4 @@ class Source:
     lacks: str  # how to say that a level is not there: "the folder has no {} level"
     skipped: tuple[Skipped, ...] = ()
     choices: tuple[tuple[str, str, str], ...] = ()
+    published: bool = False  # whether its test pictures are the field's, and so are left as they are

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from overtone.data.images import kind_of
 from overtone.data.imageset import Row, Skipped
-from overtone.data.names import clean_names, count
+from overtone.data.names import clean_names, count, refuse_case_alone
 from overtone.data.source import LEVELS, Level, Source
 from overtone.errors import UserError, did_you_mean
 
@@ -35,6 +35,7 @@ IMAGE_NAMES = (
 LABEL_NAMES = ("class_name", "classname", "label_name", "label", "class", "category", "target")
 DOMAIN_NAMES = ("domain", "style")
 SPLIT_NAMES = ("split", "subset")
+NO_OBJECT = "not a JSON object"
 
 
 class BadRow(Exception):  # noqa: N818  a state of the data, which is counted and passed over
@@ -48,6 +49,12 @@ class Line:
     number: int
     cells: dict[str, object]
     fault: str | None = None
+    kind: str = "line"  # or "element", of a JSON array
+
+    @property
+    def place(self) -> str:
+        """Where it is: "line 3"."""
+        return f"{self.kind} {self.number}"
 
 
 @dataclass(frozen=True)
@@ -78,9 +85,9 @@ def read_table(path: Path, image_column: str | None = None, label_column: str | 
         try:
             found.append(_row(line, columns, path.parent))
         except BadRow as fault:
-            skipped.append(Skipped(f"{path} line {line.number}", str(fault)))
+            skipped.append(Skipped(f"{path} {line.place}", str(fault)))
     if not found:
-        first = f" The first, line {lines[0].number}: {skipped[0].reason}." if skipped else ""
+        first = f" The first, {lines[0].place}: {skipped[0].reason}." if skipped else ""
         raise UserError(f"No row of {str(path)!r} can be used ({count(len(skipped), 'bad row')}).{first}")
     how = "named by you" if image_column and label_column else "recognised by their names"
     choice = ("columns", f"pictures from {columns.image!r}, classes from {columns.label!r}", how)
@@ -106,18 +113,39 @@ def _read(path: Path) -> tuple[list[str], list[Line]]:
 
 
 def read_json(text: str) -> tuple[list[str], list[Line]]:
-    """Return the columns' names and the lines of JSON lines."""
+    """Return the columns' names and the lines of JSON lines, or of one array of objects.
+
+    Raises UserError for what is neither.
+    """
     # Not splitlines, which also cuts at characters that JSON allows within a string.
     lines = [_json_line(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if text.lstrip().startswith("["):
+        lines = _json_array(text, lines)
     return list(dict.fromkeys(name for line in lines for name in line.cells)), lines
 
 
 def _json_line(number: int, text: str) -> Line:
     try:
-        value = json.loads(text)
+        return _json_object(number, json.loads(text), "line")
     except (ValueError, RecursionError):
         return Line(number, {}, "not JSON: each line is one object")
-    return Line(number, value) if isinstance(value, dict) else Line(number, {}, "not a JSON object")
+
+
+def _json_array(text: str, lines: list[Line]) -> list[Line]:
+    """Return the elements of an array, or `lines` where the first is JSON of its own."""
+    try:
+        elements = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if lines[0].fault == NO_OBJECT:
+            return lines
+        raise UserError(f"The table begins as a JSON array and is none: {error}. Write it again whole.") from error
+    return [_json_object(number, value, "element") for number, value in enumerate(elements, 1)]
+
+
+def _json_object(number: int, value: object, kind: str) -> Line:
+    if isinstance(value, dict):
+        return Line(number, value, kind=kind)
+    return Line(number, {}, NO_OBJECT, kind)
 
 
 def read_csv(text: str) -> tuple[list[str], list[Line]]:
@@ -204,7 +232,9 @@ def level_of(line: Line, column: str | None) -> Level:
 
 
 def _by_level(found: list[tuple[Level, Row]], path: Path) -> dict[Level, list[Row]]:
-    names = clean_names(dict.fromkeys(row.name for _, row in found), repr(str(path)))
+    given = dict.fromkeys(row.name for _, row in found)
+    names = clean_names(given, repr(str(path)))
+    refuse_case_alone(given, repr(str(path)))
     levels: dict[Level, list[Row]] = {}
     for level, row in found:
         levels.setdefault(level, []).append(Row(row.source, names[row.name], row.domain))

@@ -18,7 +18,8 @@ from torch import Tensor
 
 import overtone
 from overtone.data import ImageSet, Record, open_image
-from overtone.errors import UserError
+from overtone.data.folders import neighbours
+from overtone.errors import UserError, did_you_mean
 from overtone.farl.fitting import VIEWS, Objective, Rows, Source, Validation, average_pictures, average_streams
 from overtone.farl.model import FarlConfig, FarlModel
 from overtone.farl.recipes import recipe_for
@@ -290,7 +291,8 @@ def _open(image: Picture) -> Image.Image:
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not (folder / DESCRIPTION).is_file():
         what = "is no folder" if not folder.is_dir() else f"holds no {DESCRIPTION}"
-        raise UserError(f"{folder} {what}. Name the folder that `overtone adapt` wrote (its --out).")
+        near = did_you_mean(str(folder), (name for name in neighbours(folder) if Path(name).is_dir()))
+        raise UserError(f"{folder} {what}.{near} Name the folder that `overtone adapt` wrote (its --out).")
     try:
         described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         state = load_file(folder / WEIGHTS)

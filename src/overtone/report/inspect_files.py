@@ -13,6 +13,7 @@ from overtone.spectral import METRICS
 from ..files import write_atomically
 from .inspect_page import write_inspect_report
 from .inspect_results import InspectReport, Spectrum, Worth
+from .tables import write_skipped_csv
 
 MEANINGS = METRICS | {"rows": "rows that were used, copies included"}
 
@@ -28,6 +29,7 @@ def write_inspection(report: InspectReport, folder: Path) -> None:
         rows = (row for worth in report.worth for row in _worth_rows(worth))
         columns = ("kept", "directions", "measure", "k", "value", "low", "high")
         write_atomically(folder / "worth.csv", _csv(columns, rows))
+    write_skipped_csv(report.skipped, folder)
     write_inspect_report(report, folder / "report.html")
 
 

@@ -55,6 +55,15 @@ SIDE_RULES = (
         "whole",
         "collapsed",
         "bad",
+        lambda m: m["raw/top_energy"] == 0,
+        "All {rows:,.0f} rows are zero: there is nothing else to say of them.",
+        "no energy in any direction",
+        "ours",
+    ),
+    Rule(
+        "whole",
+        "collapsed",
+        "bad",
         lambda m: m["collapsed"] == 1 or m["samples"] == 1,
         "Nearly everything points one way: {energy} of the energy is in the first direction, and {samples:,.0f} of "
         "{rows:,.0f} rows are different. Nothing else on this page means much.",

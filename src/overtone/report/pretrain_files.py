@@ -15,6 +15,7 @@ from .card import LIMITS, choices_table, inline, section, table
 from .pretrain import PretrainReport
 from .pretrain_page import write_pretrain_report
 from .results import Interval
+from .tables import write_skipped_csv
 
 USE = "Adapt it to pictures of yours with `overtone adapt DATA --model` and this folder."
 
@@ -23,6 +24,7 @@ def write_pretrain_figures(report: PretrainReport, folder: Path) -> None:
     """Write the figures, for machines and as the page, into `folder`."""
     write_atomically(folder / "metrics.json", pretrain_json(report))
     write_atomically(folder / "curves.csv", curves_csv(report))
+    write_skipped_csv(report.skipped, folder)
     write_pretrain_report(report, folder / "report.html")
 
 

@@ -1,4 +1,4 @@
-"""The figures of a report as files for machines: a CSV of the classes and a JSON of the comparisons."""
+"""A report as files for machines: a CSV of the classes, a JSON of the comparisons and a CSV of what was skipped."""
 
 import csv
 import dataclasses
@@ -8,9 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from overtone.data import Skipped
+
 from ..files import write_atomically
 from . import words
 from .results import AdaptReport, ClassRow
+
+SKIPPED = "skipped.csv"
 
 
 def write_classes_csv(rows: Sequence[ClassRow], path: Path) -> Path:
@@ -27,6 +31,17 @@ def write_classes_csv(rows: Sequence[ClassRow], path: Path) -> Path:
         moved = ("" if share is None else f"{share:.6f}" for share in (row.style, row.structure))
         writer.writerow([row.name, row.part, row.pictures, *(f"{share:.6f}" for share in shares), *moved])
     return write_atomically(path, text.getvalue())
+
+
+def write_skipped_csv(skipped: Sequence[Skipped], folder: Path) -> None:
+    """Write one line an input that could not be used, its source and the reason, into `folder`; no file for none."""
+    if not skipped:
+        return
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["source", "reason"])
+    writer.writerows([item.source, item.reason] for item in skipped)
+    write_atomically(folder / SKIPPED, text.getvalue())
 
 
 def write_metrics_json(report: AdaptReport, path: Path) -> Path:

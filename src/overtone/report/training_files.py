@@ -14,6 +14,7 @@ from ..files import write_atomically
 from . import words
 from .card import LIMITS, choices_table, inline, section, table
 from .results import Interval
+from .tables import write_skipped_csv
 from .training import ClassScore, TrainReport
 from .training_page import write_training_report
 
@@ -22,6 +23,7 @@ def write_training_figures(report: TrainReport, folder: Path) -> None:
     """Write the figures, for machines and as the page, into `folder`."""
     write_atomically(folder / "metrics.json", metrics_json(report))
     write_atomically(folder / "classes.csv", classes_csv(report.classes))
+    write_skipped_csv(report.skipped, folder)
     write_training_report(report, folder / "report.html")
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from ..files import write_atomically
 from .card import choices_table, inline, section, table
+from .tables import write_skipped_csv
 from .translation import Score, TranslatedSentence, TranslationReport
 from .translation_page import write_translation_report
 
@@ -26,6 +27,7 @@ def write_translation_figures(report: TranslationReport, folder: Path) -> None:
     """Write the figures, for machines and as the page, into `folder`."""
     write_atomically(folder / "metrics.json", translation_json(report))
     write_atomically(folder / "translations.csv", translations_csv(report.sentences))
+    write_skipped_csv(report.skipped, folder)
     write_translation_report(report, folder / "report.html")
 
 

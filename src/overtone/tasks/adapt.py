@@ -29,7 +29,7 @@ class AdaptConfig:
     """Adapt a vision-language model to a folder of images with few labels, and report honestly whether that helped."""
 
     data: Positional[str]
-    """`emoji`, a folder of class folders (train/val/test levels optional), or a CSV/JSONL of images and labels."""
+    """`emoji`, a folder of class folders (train/val/test levels optional), or a CSV/JSON table of images and labels."""
     model: str = "embedded"
     """`embedded`, a local directory, or a hub id such as openai/clip-vit-base-patch16 (downloads it)."""
     out: Annotated[str, arg(aliases=["-o"])] = ""

@@ -152,11 +152,12 @@ def _notes(found: "Measured", hollow: bool) -> list[str]:
 
     notes = []
     if dropped := found.dropped:
-        notes.append(f"{count(dropped, 'row')} with NaN or infinity left out, of both sides of a pair.")
+        both = ", of both sides of a pair" if len(found.sides) > 1 else ""
+        notes.append(f"{count(dropped, 'row')} with NaN or infinity left out{both}.")
     if any(found.metrics[f"{name}/samples"] < found.rows for name in found.sides):
         notes.append(COPIES)
     if hollow:
-        notes.append("What the noise directions are worth was not tried: there is nothing to find among equal rows.")
+        notes.append("What the noise directions are worth was not tried: all rows point one way, or nowhere.")
     return notes
 
 

@@ -68,7 +68,7 @@ def measure(matrices: dict[str, Matrix], seed: int) -> Measured:
     matches = Matches()
     for start, chunks in reading(matrices, "measuring"):
         here = torch.from_numpy(used[start : start + len(next(iter(chunks.values())))])
-        units = [normalize(chunk, dim=1) for chunk in chunks.values()]
+        units = [_unit(chunk) for chunk in chunks.values()]
         for gatherer, unit in zip(gatherers.values(), units, strict=True):
             gatherer.take(start, unit)
         if len(units) == 2 and here.any():
@@ -157,6 +157,12 @@ def reading(matrices: dict[str, Matrix], doing: str) -> Iterator[tuple[int, dict
     bar = track(range(0, matrix.rows, rows), doing, console=console, transient=True, disable=not sys.stderr.isatty())
     for start, parts in zip(bar, chunks, strict=True):
         yield start, dict(zip(matrices, parts, strict=True))
+
+
+def _unit(rows: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
+    """Return rows of unit length, however large or small their numbers are: their squares may be neither."""
+    largest = rows.abs().amax(1, keepdim=True)
+    return normalize(rows / torch.where(largest > 0, largest, 1), dim=1)
 
 
 def _within(rows: Int[np.ndarray, " n"], start: int, count: int) -> Int[np.ndarray, " m"]:

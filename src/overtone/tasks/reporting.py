@@ -7,6 +7,7 @@ from overtone.data import ImageSet, Skipped
 from overtone.errors import UserError
 from overtone.farl import Adapter
 from overtone.report import AdaptReport, Choice, headline, write_classes_csv, write_metrics_json, write_report
+from overtone.report.tables import write_skipped_csv
 from overtone.tasks import judging, sensitivity
 from overtone.tasks.judging import Part
 
@@ -61,4 +62,5 @@ def write_figures(report: AdaptReport, folder: Path) -> None:
     """Write the figures, for machines and as the page, into `folder`."""
     write_metrics_json(report, folder / "metrics.json")
     write_classes_csv(report.classes, folder / "classes.csv")
+    write_skipped_csv(report.skipped, folder)
     write_report(report, folder / "report.html")

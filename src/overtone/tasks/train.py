@@ -180,9 +180,14 @@ def read(
 
     framing = preset.framing if network is None else _framed(preset.framing, network)
     device, watch = own_device(config.device), Reading()
-    train, bad_train = read_pixels(splits.train, framing, device, watch)
-    val, bad_val = read_pixels(splits.val, framing, device) if splits.val else (None, [])
-    test, bad_test = read_pixels(splits.test, framing, device)
+    while True:
+        train, bad_train = read_pixels(splits.train, framing, device, watch)
+        val, bad_val = read_pixels(splits.val, framing, device) if splits.val else (None, [])
+        test, bad_test = read_pixels(splits.test, framing, device)
+        bad = [*bad_train, *bad_val, *bad_test]
+        if not bad or not splits.anew:
+            break
+        splits = splits.anew(bad)  # what is held out is a part of the good pictures
     choices = splits.choices
     if splits.unseen:
         left = ("test pictures left out", f"{len(splits.unseen):,}", "of classes that there is nothing to learn from")
@@ -193,7 +198,7 @@ def read(
         val=val.images if val else None,
         test=test.images,
         unseen=None,
-        skipped=(*splits.skipped, *bad_train, *bad_val, *bad_test),
+        skipped=(*splits.skipped, *bad),
         choices=choices,
     )
     require_pictures(splits, "take the class out of the data")
