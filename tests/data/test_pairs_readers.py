@@ -384,3 +384,9 @@ def test_selecting(tmp_path: Path) -> None:
     assert isinstance(train, PairSet)
     assert [pair.captions[0] for pair in train.select([2, 0])] == ["picture 2", "picture 0"]  # type: ignore[attr-defined]
     assert encoded(np.asarray(train[1].image.open())) == file(1)
+
+
+@pytest.mark.parametrize("data", ["", " "])
+def test_no_name_is_not_the_folder_that_we_are_in(data: str) -> None:
+    with pytest.raises(UserError, match="No data is named"):
+        load_pairs(data)

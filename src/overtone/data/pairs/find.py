@@ -27,6 +27,8 @@ KINDS = "a folder of pictures with .txt beside, a table (CSV, TSV, JSON lines), 
 
 def find_pairs(data: str, image: str | None, caption: str | None, stream: bool) -> PairSource | StreamSource:
     """Return what is called `data`, in memory or to be streamed; raises UserError where no reader can read it."""
+    if not data.strip():
+        raise UserError(f"No data is named. Give {EMOJI!r}, {KINDS}.")
     if stream and not is_hub_id(data):
         raise UserError(
             f"--stream is for sets of the hub, named as owner/name: {data!r} is none. Leave it out; .tar shards are "

@@ -52,7 +52,7 @@ def read_pair_table(path: Path, image_column: str | None = None, caption_column:
                 raise BadRow(f"another row puts this picture into another split than {level!r}")
             found[file][1].extend(captions)
         except BadRow as fault:
-            skipped.append(Skipped(f"{path} line {line.number}", str(fault)))
+            skipped.append(Skipped(f"{path} {line.place}", str(fault)))
     if not found:
         first = f" The first: {skipped[0].reason}." if skipped else ""
         raise UserError(f"No row of {str(path)!r} can be used ({count(len(skipped), 'bad row')}).{first}")
