@@ -111,3 +111,8 @@ def test_gradcheck(loss):
 def test_what_is_no_pair_is_refused(loss, x, y):
     with pytest.raises((ValueError, TypeCheckError), match=r"image_features and text_features|text_features"):
         loss(torch.ones(x), torch.ones(y), 10.0)
+
+
+def test_a_bias_common_to_all_logits_is_not_seen_by_a_softmax() -> None:
+    x, y = drawn(6, 4), drawn(6, 4, 1)
+    assert torch.equal(InfoNCE()(x, y, 10.0, logit_bias=torch.tensor(-10.0)), InfoNCE()(x, y, 10.0))

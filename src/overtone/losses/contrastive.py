@@ -36,10 +36,12 @@ class InfoNCE(nn.Module):
         image_features: Float[Tensor, "batch width"],
         text_features: Float[Tensor, "batch width"],
         logit_scale: float | Tensor,
+        logit_bias: float | Tensor | None = None,
     ) -> Float[Tensor, ""]:
         """Return the loss; `logit_scale` is the factor of the cosines, 1 / temperature, not its logarithm.
 
-        Raises ValueError for features that are no pairs of equal width.
+        A `logit_bias`, which models made for SigLIP hand over too, changes nothing: it is the same in all logits, and a
+        softmax does not see it. Raises ValueError for features that are no pairs of equal width.
         """
         x, y = unit_pairs(image_features, text_features)
         labels = torch.arange(len(x), device=x.device)
