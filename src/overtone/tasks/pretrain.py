@@ -191,6 +191,8 @@ def planned(config: PretrainConfig, assembly: "Assembly", splits: "PairSplits") 
     if isinstance(splits.train, PairStream):
         if config.steps is None:
             raise UserError("The data is a stream, whose length nobody knows: say how long to train with --steps.")
+        # No more than there are shards: a shard that is shared out may leave each reader too little for a batch
+        readers = min(readers, max(1, len(splits.train.shards) // processes()))
         return Plan(config.batch_size or BATCH, config.steps, None, rate, readers)
     pairs, least = len(splits.train), 2 * processes()
     smaller = max(pairs // LEAST_STEPS // processes() * processes(), least)
