@@ -346,3 +346,8 @@ def test_exports_with_any_batch(shift: bool) -> None:
     exported = torch.export.export(made, (x,), dynamic_shapes=({0: batch},)).module()
     more = torch.randn(5, 9, 8, 6, dtype=torch.float64)
     torch.testing.assert_close(exported(more), made(more), atol=ROUNDING, rtol=0)
+
+
+def test_computes_without_numbers() -> None:
+    """On the meta device, where sizes and work are counted."""
+    assert mixer().float().to("meta")(torch.empty(1, 8, 8, 6, device="meta")).shape == (1, 8, 8, 6)

@@ -148,7 +148,8 @@ class SHFIN(nn.Module):
         """Return Re(Q K^H) / sqrt r in float32 at least: the real part is a sum over real and imaginary parts."""
         Q, K = self.query_key(Z).unflatten(1, (self.kept, 2)).unflatten(-1, (2, -1)).unbind(-2)
         precise = torch.promote_types(Q.dtype, torch.float32)
-        with torch.autocast(Z.device.type, enabled=False):  # squares of coefficients pass float16's range
+        device = "cpu" if Z.is_meta else Z.device.type  # autocast knows no meta device
+        with torch.autocast(device, enabled=False):  # squares of coefficients pass float16's range
             return Q.flatten(2).to(precise) @ K.flatten(2).to(precise).mT / math.sqrt(Q.shape[-1])
 
     def _require(self, x: Tensor, mask: Tensor | None) -> None:
