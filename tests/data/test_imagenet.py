@@ -74,6 +74,14 @@ def test_kaggles_unsorted_validation_pictures(root: Path, tmp_path: Path) -> Non
     assert ("folders left out", "'test'", "its pictures have no labels") in splits.choices
 
 
+@pytest.mark.parametrize("text", ["a,b\n1,2\n", "ImageId,PredictionString\nx,\n", "ImageId,PredictionString\nx\n"])
+def test_a_list_of_validation_pictures_that_is_none(root: Path, text: str) -> None:
+    Image.new("RGB", (5, 4)).save(root / "val" / "x.JPEG", "JPEG")
+    (root / "LOC_val_solution.csv").write_text(text)
+    with pytest.raises(UserError, match="Kaggle's has the columns ImageId and PredictionString"):
+        load(str(root))
+
+
 def test_pictures_that_are_not_sorted(root: Path) -> None:
     Image.new("RGB", (5, 4)).save(root / "val" / "ILSVRC2012_val_00000001.JPEG", "JPEG")
     with pytest.raises(UserError, match=r"val' has 1 picture outside of any synset's folder: sort them into folders"):

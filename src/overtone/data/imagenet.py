@@ -62,6 +62,16 @@ def _beside(folder: Path, names: Iterable[str]) -> Path | None:
     return next((file for file in places if file.is_file()), None)
 
 
+def _solved(solution: Path) -> dict[str, str]:
+    """Return the synset of each picture; UserError where the file does not say it."""
+    try:
+        with solution.open(encoding="utf-8", newline="") as lines:
+            return {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(lines)}
+    except (OSError, ValueError, KeyError, IndexError, AttributeError) as error:
+        what = "the columns ImageId and PredictionString, in every row"
+        raise UserError(f"{str(solution)!r} cannot be read ({error!r}): Kaggle's has {what}.") from error
+
+
 def _with_unsorted(source: Source, folder: Path) -> Source:
     """Add the pictures that stand right in `val`, by Kaggle's list of them."""
     val = folder / "val"
@@ -75,8 +85,7 @@ def _with_unsorted(source: Source, folder: Path) -> Source:
             f"{str(val)!r} has {count(len(loose), 'picture')} outside of any synset's folder: sort them into folders "
             f"such as n01440764, as the train level is, or put Kaggle's {SOLUTION} beside the data."
         )
-    with solution.open(encoding="utf-8", newline="") as lines:
-        synsets = {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(lines)}
+    synsets = _solved(solution)
     rows = [Row(str(file), synsets[file.stem]) for file in loose if file.stem in synsets]
     unknown = tuple(Skipped(str(file), f"not in {SOLUTION}") for file in loose if file.stem not in synsets)
     said = [choice for choice in source.choices if choice[2] != BESIDE]

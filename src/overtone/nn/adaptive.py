@@ -62,10 +62,8 @@ class AdaptiveSHFIN(SHFIN):
     ) -> Float[Tensor, ""]:
         """Return the share that so many of the batch's candidates hold beside the strongest, and remember it."""
         wanted = ((self.budget - 1) * filled.sum()).round().long()
-        falling = cat(
-            [others.new_ones(1), others.flatten().sort(descending=True).values]
-        )  # with none wanted: all of it
-        share = falling[wanted].clamp_min(0)
+        none = others.new_ones(1)  # the share that no other candidate holds
+        share = cat([none, others.flatten().sort(descending=True).values])[wanted].clamp_min(0)
         weight = torch.where(self.share > 0, 1 - MEMORY, 1.0) * filled.any()
         self.share.lerp_(share.to(self.share), weight.to(self.share))
         return share

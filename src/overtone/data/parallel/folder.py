@@ -19,9 +19,8 @@ NEWSTEST = re.compile(r"newstest\d{4}")
 NEWSTESTS: dict[str, Level] = {"newstest2013": "val", "newstest2014": "test"}
 PREPARED = re.compile(r"(?:^|[._-])(?:bpe|tok|spm)(?:[._-]|\d|$)")  # text that somebody has cut into words or pieces
 PAIR = re.compile(r"(?:^|[._-])([a-z]{2})-([a-z]{2})$")  # at the end of a stem: europarl-v7.de-en
-SGML = re.compile(
-    r"(newstest\d{4})(?:-([a-z]{2})([a-z]{2}))?-(?:src|ref)\.([a-z]{2})\.sgm"
-)  # as WMT publishes its tests
+# As WMT publishes its tests: newstest2014-deen-src.en.sgm
+SGML = re.compile(r"(newstest\d{4})(?:-([a-z]{2})([a-z]{2}))?-(?:src|ref)\.([a-z]{2})\.sgm")
 SEGMENT = re.compile(r"<seg[^>]*>(.*?)</seg>", re.IGNORECASE)
 LAYOUT = "Expected train, val (or valid, dev) and test, each in two files: {0}.{1} and {0}.{2}"
 
