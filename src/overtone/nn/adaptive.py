@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, cat
+from torch import Tensor
 from torch.nn.functional import one_hot
 
 from overtone.nn.shfin import SHFIN
@@ -63,7 +63,7 @@ class AdaptiveSHFIN(SHFIN):
         """Return the share that so many of the batch's candidates hold beside the strongest, and remember it."""
         wanted = ((self.budget - 1) * filled.sum()).round().long()
         none = others.new_ones(1)  # the share that no other candidate holds
-        share = cat([none, others.flatten().sort(descending=True).values])[wanted].clamp_min(0)
+        share = torch.cat([none, others.flatten().sort(descending=True).values])[wanted].clamp_min(0)
         weight = torch.where(self.share > 0, 1 - MEMORY, 1.0) * filled.any()
         self.share.lerp_(share.to(self.share), weight.to(self.share))
         return share
