@@ -94,13 +94,18 @@ def test_without_resume_it_starts_anew(tmp_path: Path, monkeypatch: pytest.Monke
     assert torch.equal(anew, unbroken)
 
 
-def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("written", [{}, {"trainer_state.json": ""}, {"trainer_state.json": '{"epoch": 2.0,'}])
+def test_a_half_written_checkpoint_is_passed_over(
+    written: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     unbroken, _ = run(tmp_path / "unbroken")
     with Stop(monkeypatch, STEPS + 1), pytest.raises(KeyboardInterrupt):
         run(tmp_path / "broken")
     half = tmp_path / "broken" / f"checkpoint-{2 * STEPS}"
     half.mkdir()
     (half / "model.safetensors").write_bytes(b"\x00")
+    for name, text in written.items():
+        (half / name).write_text(text)
     resumed, _ = run(tmp_path / "broken", resume=True)
     assert torch.equal(resumed, unbroken)
 

@@ -1,6 +1,7 @@
 """Turn a few settings into a transformers Trainer: the loop, resume, precision and distribution are theirs."""
 
 import contextlib
+import json
 import math
 import os
 import time
@@ -253,8 +254,17 @@ def _said_in_worker(error: UserError) -> str:
 
 def _last_checkpoint(out: Path) -> str | None:
     """Return the last checkpoint that was written whole: the Trainer writes its own state last."""
-    whole = [path.parent for path in out.glob("checkpoint-*/trainer_state.json")]
+    whole = [path.parent for path in out.glob("checkpoint-*/trainer_state.json") if _is_json(path)]
     return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
+
+
+def _is_json(path: Path) -> bool:
+    """Tell a file that was written to its end from one that was cut short as a process was stopped."""
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
 
 
 def _state(checkpoint: str) -> TrainerState:
