@@ -269,8 +269,9 @@ def test_exports_with_any_batch(changes) -> None:
     torch.testing.assert_close(exported(more).logits, model(more).logits)
 
 
-def test_onnx_agrees(tmp_path: Path) -> None:
-    model, batch = little(deep=(1, 0), shift=True, cells="overlapping"), torch.export.Dim("batch")
+@pytest.mark.parametrize("changes", [{}, EVERY_KIND[3], {"deep": (1, 0), "shift": True, "cells": "overlapping"}])
+def test_onnx_agrees(tmp_path: Path, changes) -> None:
+    model, batch = little(**changes), torch.export.Dim("batch")
     file = tmp_path / "network.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own

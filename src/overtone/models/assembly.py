@@ -55,14 +55,22 @@ FEATURES = 384  # of the common space, where neither side brings weights
 PROJECTION = "projection.weight"
 HEADS = (PROJECTION, "head.weight", "head.bias")  # what maps into the common space, by the towers' own names
 
-# New towers of ours by name: the embedded model's kind, and SHFIN stages at high resolution with attention at the last
+# New towers of ours by name: a SHFIN stage with attention on the halved map, and the embedded model's kind
 NEW_IMAGE: dict[str, dict[str, Any]] = {
     "shfin": {
-        "image_size": 64,
-        "shfin": {"stem": 2, "dims": (32, 64), "depths": (1, 2), "patches": (8, 8), "kept": (12, 12)},
-        "width": 160,
-        "depth": 4,
-        "heads": 5,
+        "image_size": 48,
+        "shfin": {
+            "stem": 4,
+            "cells": "overlapping",
+            "dims": (64,),
+            "depths": (3,),
+            "deep": (3,),
+            "patches": (6,),
+            "kept": (10,),
+        },
+        "width": 128,
+        "depth": 3,
+        "heads": 4,
     },
     "conv": {"image_size": 48},
 }

@@ -9,7 +9,7 @@ from torch.nn.functional import relu
 from transformers import PreTrainedModel
 from transformers.masking_utils import create_bidirectional_mask
 
-from overtone.models.shfin import Cells, ShfinConfig, ShfinModel
+from overtone.models.shfin import CELLS, ShfinConfig, ShfinModel
 from overtone.models.tower import ClassTokenTower, Tower
 from overtone.nn import AttentionBlock, FourierFeatures, grid
 
@@ -47,7 +47,8 @@ class SpectralStem(nn.Module):
     def __init__(self, config: ShfinConfig, width: int) -> None:
         super().__init__()
         self.stages = ShfinModel(config)
-        self.reduce = Cells(config.dims[-1], width, 2)
+        _, halving = CELLS[config.cells]
+        self.reduce = halving(config.dims[-1], width, 2)
 
     def forward(self, x: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch width _ _"]:
         """Return the map of patches, channels first as a convolution has them."""

@@ -69,8 +69,8 @@ class ShfinConfig(PreTrainedConfig):
             raise ValueError(f"mixer must be one of {', '.join(MIXERS)}, got {mixer!r}")
         if not 0 < budget <= 1:
             raise ValueError(f"budget must be above 0 and at most 1, got {budget}")
-        if cells not in ("linear", "overlapping"):
-            raise ValueError(f"cells must be linear or overlapping, got {cells!r}")
+        if cells not in CELLS:
+            raise ValueError(f"cells must be {' or '.join(CELLS)}, got {cells!r}")
         if stem < 1:
             raise ValueError(f"stem must be 1 or more, got {stem}")
         if any(not 0 <= some <= of for some, of in zip(deep, depths, strict=True)):
@@ -110,8 +110,7 @@ class ShfinModel(nn.Module):
 
     def __init__(self, config: ShfinConfig) -> None:
         super().__init__()
-        overlapping = config.cells == "overlapping"
-        stem, halving = (OverlappingStem, OverlappingCells) if overlapping else (Cells, Cells)
+        stem, halving = CELLS[config.cells]
         self.stem = stem(config.num_channels, config.dims[0], config.stem)
         self.stages = nn.ModuleList()
         side = -(-config.image_size // config.stem)
@@ -199,6 +198,12 @@ class OverlappingStem(nn.Sequential):
         for inputs, step in zip((dim, out, out), STRIDES[stride], strict=True):
             layers += [OverlappingCells(inputs, out, step), nn.LayerNorm(out), nn.GELU()]
         super().__init__(*layers[:-2])
+
+
+CELLS: dict[CellsName, tuple[type[nn.Module], type[nn.Module]]] = {  # what stands in front, and between stages
+    "linear": (Cells, Cells),
+    "overlapping": (OverlappingStem, OverlappingCells),
+}
 
 
 class ShfinForImageClassification(PreTrainedModel):
