@@ -1,6 +1,7 @@
 """Train the embedded model's image tower against its locked, distilled text tower, and write it into `assets/`.
 
-Run as `python -m tools.train_embedded` after `tools.build_pretraining` and `tools.distill_text`.
+Run as `python -m tools.train_embedded` after `tools.build_pretraining` and `tools.distill_text`. `--tower` and `--sde`
+choose what is compared in `benchmarks.zero_shot`; `--out` is where the result goes.
 """
 
 import argparse
@@ -22,8 +23,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, normalize
 from transformers import BertModel, Trainer, TrainingArguments
 
+from overtone.losses import SDE, SDEConfig
+from overtone.models.assembly import NEW_IMAGE
 from overtone.models.dual_encoder import MEAN, STD, DualEncoder, DualEncoderConfig
 from overtone.spectral import amplitude_mix
+from overtone.training import Anneal
 
 ASSET = Path(__file__).parent.parent / "src/overtone/assets/embedded"
 ONE_WAY = re.compile(r"left|right|clock|letter|digit|button|arrow|number|keycap|alphabet|lowercase|uppercase|english")
@@ -79,24 +83,37 @@ class Augmentation(nn.Module):
         return amplitude_mix(rgb, rgb.roll(1, 0), share).clamp(0, 1)
 
 
-class Pretraining(nn.Module):
-    """The dual encoder with its loss: the picture's name among all names, as the locked text tower embeds them."""
+class AmongNames(nn.Module):
+    """Cross-entropy of a picture's name among all names, as the locked text tower embeds them; a base for SDE."""
 
     names: Tensor
 
-    def __init__(self, model: DualEncoder, names: Tensor) -> None:
+    def __init__(self, names: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("names", names, persistent=False)
+
+    def forward(self, image_features: Tensor, _: Tensor, logit_scale: Tensor, name: Tensor) -> Tensor:
+        """Return the cross-entropy of the scaled cosines; the names of the batch as SDE enhances them are not used."""
+        logits = logit_scale * normalize(image_features, dim=-1) @ self.names.T
+        return cross_entropy(logits, name, label_smoothing=0.05)
+
+
+class Pretraining(nn.Module):
+    """The dual encoder with its loss; `sde_steps` is the number of steps of a training with SDE."""
+
+    def __init__(self, model: DualEncoder, names: Tensor, sde_steps: int | None) -> None:
         super().__init__()
         self.model, self.augmentation = model, Augmentation(model.config.image_size)
         with torch.no_grad():
-            self.register_buffer("names", normalize(model.text.projection(names), dim=-1), persistent=False)
+            self.base = AmongNames(normalize(model.text.projection(names), dim=-1))
+        self.loss = self.base if sde_steps is None else SDE(self.base, SDEConfig(steps=sde_steps))
 
     def forward(self, pixels: Tensor, may_flip: Tensor, name: Tensor) -> dict[str, Tensor]:
-        """Return the cross-entropy of the scaled cosines."""
+        """Return the loss of a batch."""
         with torch.no_grad():
             rgb = (self.augmentation(pixels, may_flip) - MEAN) / STD
-        image = normalize(self.model.image(rgb.contiguous(memory_format=torch.channels_last)), dim=-1)
-        logits = self.model.logit_scale.exp() * image @ self.names.T
-        return {"loss": cross_entropy(logits, name, label_smoothing=0.05)}
+        image = self.model.image(rgb.contiguous(memory_format=torch.channels_last))
+        return {"loss": self.loss(image, self.base.names[name], self.model.logit_scale.exp(), name=name)}
 
 
 @torch.no_grad()
@@ -109,11 +126,11 @@ def embed_texts(bert: BertModel, texts: list[str]) -> Tensor:
     return torch.cat(out)
 
 
-def build_model(bert: BertModel, names: Tensor) -> DualEncoder:
+def build_model(bert: BertModel, names: Tensor, tower: str) -> DualEncoder:
     """Return the model at its start, the text tower locked, its projection set to spread the names."""
     text = bert.config.to_dict()
     del text["_name_or_path"]  # where it stood on the machine that trained it
-    model = DualEncoder(DualEncoderConfig(text=text))
+    model = DualEncoder(DualEncoderConfig(**NEW_IMAGE[tower], text=text))
     model.text.bert.load_state_dict(bert.state_dict())
     model.text.projection.weight.data = whitening(names)
     model.text.requires_grad_(False)
@@ -130,15 +147,18 @@ def whitening(names: Tensor) -> Tensor:
     return (vectors * (values + values.mean()).rsqrt()) @ vectors.T
 
 
-def train(model: nn.Module, pictures: Pictures, options: argparse.Namespace) -> None:
+def train(model: Pretraining, pictures: Pictures, options: argparse.Namespace) -> None:
     """Train with AdamW and a cosine schedule, by the Trainer."""
+    anneal = Anneal(lambda fraction: model.model.set_progress(fraction, options.seed))
     arguments = TrainingArguments(
         output_dir=str(WORK / "embedded-run"), num_train_epochs=options.epochs, learning_rate=options.rate,
         per_device_train_batch_size=options.batch, weight_decay=0.05, warmup_steps=0.05, lr_scheduler_type="cosine",
         seed=options.seed, save_strategy="no", logging_steps=20, report_to="none", remove_unused_columns=False,
         dataloader_drop_last=True,
     )  # fmt: skip
-    Trainer(model=model, args=arguments, train_dataset=pictures, data_collator=pictures.collate).train()
+    Trainer(
+        model=model, args=arguments, train_dataset=pictures, data_collator=pictures.collate, callbacks=[anneal]
+    ).train()
 
 
 def main() -> None:
@@ -148,18 +168,22 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tower", choices=list(NEW_IMAGE), default="conv")
+    parser.add_argument("--sde", action="store_true")
+    parser.add_argument("--out", type=Path, default=ASSET)
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     bert = BertModel.from_pretrained(STUDENT, add_pooling_layer=False, dtype=torch.float32).eval()
     pictures = Pictures(pq.read_table(TABLE).to_pylist())
     names = normalize(embed_texts(bert, pictures.names), dim=-1)
     print(f"{len(pictures)} pictures, {len(names)} names")
-    model = build_model(bert, names)
-    started = time.time()
-    train(Pretraining(model, names), pictures, options)
-    print(f"trained in {(time.time() - started) / 60:.0f} minutes with {torch.get_num_threads()} threads")
-    model.half().save_pretrained(ASSET)
-    shutil.copy(STUDENT / "tokenizer.json", ASSET)
+    model = build_model(bert, names, options.tower)
+    steps = int(options.epochs * (len(pictures) // options.batch))
+    started = time.process_time()
+    train(Pretraining(model, names, steps if options.sde else None), pictures, options)
+    print(f"trained in {(time.process_time() - started) / 60:.0f} minutes of one core")
+    model.half().save_pretrained(options.out)
+    shutil.copy(STUDENT / "tokenizer.json", options.out)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def perturbation(loss, step, width):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_first_step_is_the_formula_through_an_svd(mode, seed):
     x, y = pairs(60, 24, seed, torch.float64)
-    loss = SDE(config=SDEConfig(mode=mode, seed=seed))
+    loss = SDE(config=SDEConfig(mode=mode, seed=seed, alpha=(0.5, 0.05), lam=(1, 0.1)))  # each term shows
     expected = numpys_sde(x.numpy(), y.numpy(), 20.0, 0.5, 1.0, perturbation(loss, 0, 24))
     # float64 throughout; the basis comes from squares
     assert float(loss(x, y, 20.0)) == pytest.approx(expected, rel=1e-8)
@@ -110,7 +110,7 @@ def test_every_singular_value_moves_by_at_most_alpha_times_itself(seed):
 def test_hellingers_gradient_is_the_one_through_an_svd():
     """At a first step, whose basis is the batch's own; the SVD's gradient exists here, as no values coincide."""
     features = [F.requires_grad_() for F in pairs(60, 24, 0, torch.float64)]
-    config = SDEConfig(alpha=(0, 0), subspace=0)
+    config = SDEConfig(alpha=(0, 0), lam=(1, 0), subspace=0)
     loss = SDE(Nothing(), config)
     ours = torch.autograd.grad(loss(*features, 1.0), features)
     spectra = []

@@ -28,8 +28,8 @@ class SDEConfig:
 
     mode: Literal["perturb", "amplify"] = "perturb"  # strong gains: random, or all up
     parts: tuple[str, ...] = PARTS  # what is enhanced
-    alpha: tuple[float, float] = (0.5, 0.05)  # intensity of the enhancement, in [0, 1)
-    lam: tuple[float, float] = (1.0, 0.1)  # lambda, weight of the spectral loss
+    alpha: tuple[float, float] = (0.05, 0.005)  # intensity of the enhancement, in [0, 1)
+    lam: tuple[float, float] = (0.1, 0.01)  # lambda, weight of the spectral loss
     steps: int = 10_000
     hellinger: float = 1.0  # weight in the spectral loss
     subspace: float = 1.0  # weight in the spectral loss

@@ -185,8 +185,7 @@ def planned(config: PretrainConfig, assembly: "Assembly", splits: "PairSplits") 
     from overtone.data.pixels import MEMORY, threads
     from overtone.tasks.pretrain_data import framing
 
-    new = any(name.startswith(("image.", "text.")) for name in assembly.fresh)
-    rate = config.learning_rate or (NEW_RATE if new else WARM_RATE)
+    rate = config.learning_rate or usual_rate(assembly)
     readers = min(WORKERS, threads())
     if isinstance(splits.train, PairStream):
         if config.steps is None:
@@ -203,6 +202,12 @@ def planned(config: PretrainConfig, assembly: "Assembly", splits: "PairSplits") 
     steps = config.steps or (config.epochs or EPOCHS) * an_epoch
     in_memory = pairs * 3 * framing(assembly.model.config.image_size).stored ** 2 <= MEMORY
     return Plan(batch, steps, -(-steps // an_epoch), rate, 0 if in_memory else readers)
+
+
+def usual_rate(assembly: "Assembly") -> float:
+    """Return the learning rate for a model that starts so: where a tower has parts that are new, the higher."""
+    new = any(name.startswith(("image.", "text.")) for name in assembly.fresh)
+    return NEW_RATE if new else WARM_RATE
 
 
 def resolved(config: PretrainConfig, plan: Plan, assembly: "Assembly", splits: "PairSplits") -> dict[str, Any]:
