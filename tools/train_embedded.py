@@ -8,6 +8,7 @@ import argparse
 import io
 import re
 import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -18,16 +19,16 @@ import torch
 from PIL import Image
 from tools.build_pretraining import TABLE
 from tools.distill_text import STUDENT, embed, load_tokenizer
-from tools.packages import WORK
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, normalize
-from transformers import BertModel, Trainer, TrainingArguments
+from transformers import BertModel
 
+from overtone import training
 from overtone.losses import SDE, SDEConfig
 from overtone.models.assembly import NEW_IMAGE
 from overtone.models.dual_encoder import MEAN, STD, DualEncoder, DualEncoderConfig
 from overtone.spectral import amplitude_mix
-from overtone.training import Anneal
+from overtone.training import Anneal, Loop, TrainingConfig, undecayed
 
 ASSET = Path(__file__).parent.parent / "src/overtone/assets/embedded"
 ONE_WAY = re.compile(r"left|right|clock|letter|digit|button|arrow|number|keycap|alphabet|lowercase|uppercase|english")
@@ -148,23 +149,26 @@ def whitening(names: Tensor) -> Tensor:
 
 
 def train(model: Pretraining, pictures: Pictures, options: argparse.Namespace) -> None:
-    """Train with AdamW and a cosine schedule, by the Trainer."""
+    """Train with AdamW and a cosine schedule."""
+    config = TrainingConfig(
+        epochs=options.epochs,
+        batch_size=options.batch,
+        learning_rate=options.rate,
+        weight_decay=0.05,
+        warmup_epochs=options.epochs / 20,
+        seed=options.seed,
+    )
     anneal = Anneal(lambda fraction: model.model.set_progress(fraction, options.seed))
-    arguments = TrainingArguments(
-        output_dir=str(WORK / "embedded-run"), num_train_epochs=options.epochs, learning_rate=options.rate,
-        per_device_train_batch_size=options.batch, weight_decay=0.05, warmup_steps=0.05, lr_scheduler_type="cosine",
-        seed=options.seed, save_strategy="no", logging_steps=20, report_to="none", remove_unused_columns=False,
-        dataloader_drop_last=True,
-    )  # fmt: skip
-    Trainer(
-        model=model, args=arguments, train_dataset=pictures, data_collator=pictures.collate, callbacks=[anneal]
-    ).train()
+    loop = Loop("training", whole_batches=True, undecayed=undecayed(model.model, "model."), callbacks=(anneal,))
+    with tempfile.TemporaryDirectory() as folder:
+        log = training.train(model, pictures, pictures.collate, config, Path(folder), resume=False, loop=loop)
+    print("\n".join(f"epoch {record['epoch']:5.1f}  loss {record['loss']:.3f}" for record in log[4::25]))
 
 
 def main() -> None:
     """Train and save."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=float, default=60)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
@@ -178,7 +182,7 @@ def main() -> None:
     names = normalize(embed_texts(bert, pictures.names), dim=-1)
     print(f"{len(pictures)} pictures, {len(names)} names")
     model = build_model(bert, names, options.tower)
-    steps = int(options.epochs * (len(pictures) // options.batch))
+    steps = options.epochs * (len(pictures) // options.batch)
     started = time.process_time()
     train(Pretraining(model, names, steps if options.sde else None), pictures, options)
     print(f"trained in {(time.process_time() - started) / 60:.0f} minutes of one core")
