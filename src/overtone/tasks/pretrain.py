@@ -44,7 +44,8 @@ class PretrainConfig:
     out: Annotated[str, arg(aliases=["-o"])] = ""
     """The run folder; runs/<data>, numbered, when not given."""
     image_tower: str = "shfin"
-    """New: shfin or conv, or a config's JSON file. With weights: embedded, a folder or a hub id."""
+    """New: shfin, or conv, which learned more in our runs but takes no --chunk; or a config's JSON file. With weights:
+    embedded, a folder or a hub id."""
     text_tower: str = "embedded"
     """New: transformer, or a config's JSON file. With weights: embedded, a folder or a hub id."""
     lock: Literal["none", "image", "text"] = "none"
