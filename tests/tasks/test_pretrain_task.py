@@ -392,7 +392,7 @@ def test_settings_out_of_range(settings: dict[str, Any], says: str) -> None:
 
 def test_towers_that_cannot_be(pairs: Path, tmp_path: Path) -> None:
     config = PretrainConfig(str(pairs), out=str(tmp_path / "run"), device="cpu", lock="image")
-    with pytest.raises(UserError, match="--lock image: the image tower 'shfin' is new"):
+    with pytest.raises(UserError, match="--lock image: the image tower 'conv' is new"):
         pretrain(config)
     with pytest.raises(UserError, match="--chunk 4: the image tower has batch normalisation"):
         run(pairs, tmp_path / "run", tiny(stem="conv"), chunk=4)

@@ -43,8 +43,8 @@ class PretrainConfig:
     """`emoji`, a folder of pictures beside .txt files, a table, parquet, .tar shards (x-{00..09}.tar), or a hub id."""
     out: Annotated[str, arg(aliases=["-o"])] = ""
     """The run folder; runs/<data>, numbered, when not given."""
-    image_tower: str = "shfin"
-    """New: shfin, or conv, which learned more in our runs but takes no --chunk; or a config's JSON file. With weights:
+    image_tower: str = "conv"
+    """New: conv, or shfin, which takes --chunk but learned less in our runs; or a config's JSON file. With weights:
     embedded, a folder or a hub id."""
     text_tower: str = "embedded"
     """New: transformer, or a config's JSON file. With weights: embedded, a folder or a hub id."""

@@ -38,7 +38,7 @@ class Objective(nn.Module):
             if norms and chunk is not None and lock != side:
                 raise UserError(
                     f"--chunk {chunk}: the {side} tower has batch normalisation, by which each picture depends on its "
-                    "whole batch. Take another tower, lock it, or leave --chunk out."
+                    "whole batch. Take another tower (--image-tower shfin has none), lock it, or leave --chunk out."
                 )
 
     def train(self, mode: bool = True) -> Self:
