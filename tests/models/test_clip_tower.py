@@ -60,11 +60,13 @@ def test_padding_with_another_id(ids: Tensor) -> None:
         assert_close(tower(other), tower(ids), atol=1e-6, rtol=0)
 
 
-@both
-def test_cutting_text_at_the_longest_eot_is_exact(attention: str, ids: Tensor) -> None:
+# float64: rounding is all that is left; but transformers' eager attention takes its softmax in float32, and how a
+# processor sums a row there depends on its length
+@pytest.mark.parametrize(("attention", "tolerance"), [("sdpa", 1e-13), ("eager", 1e-6)])
+def test_cutting_text_at_the_longest_eot_is_exact(attention: str, tolerance: float, ids: Tensor) -> None:
     tower = ClipTextTower(build_clip(attention).double())
     with torch.no_grad():
-        assert_close(tower(ids[:, :10]), tower(ids), atol=1e-13, rtol=0)  # float64: rounding is all that is left
+        assert_close(tower(ids[:, :10]), tower(ids), atol=tolerance, rtol=0)
 
 
 @both
