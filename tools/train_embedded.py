@@ -162,7 +162,8 @@ def train(model: Pretraining, pictures: Pictures, options: argparse.Namespace) -
     loop = Loop("training", whole_batches=True, undecayed=undecayed(model.model, "model."), callbacks=(anneal,))
     with tempfile.TemporaryDirectory() as folder:
         log = training.train(model, pictures, pictures.collate, config, Path(folder), resume=False, loop=loop)
-    print("\n".join(f"epoch {record['epoch']:5.1f}  loss {record['loss']:.3f}" for record in log[4::25]))
+    some = log[4::25]  # there are five records an epoch: the last of every fifth
+    print("\n".join(f"epoch {record['epoch']:5.1f}  loss {record['loss']:.3f}" for record in some))
 
 
 def main() -> None:
