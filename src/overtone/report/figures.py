@@ -190,7 +190,7 @@ def _curve_chart(title: str, curves: Curves, over: str, share: bool) -> str:
     if share:
         axes.yaxis.set_major_formatter(FuncFormatter(as_percent))
     if len(curves) > 1:
-        axes.legend(handlelength=2.2)
+        figure.legend(loc="outside lower left", ncols=2, handlelength=2.2)  # on no curve, whatever their course
     ends = "; ".join(f"{name} from {curve[0][1]:.3g} to {curve[-1][1]:.3g}" for name, curve in curves.items())
     return svg(figure, f"{title} by {over}. {ends}")
 

@@ -36,9 +36,10 @@ class Objective(nn.Module):
         for side in ("image", "text"):
             norms = [m for m in getattr(self.model, side).modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
             if norms and chunk is not None and lock != side:
+                without = " (--image-tower shfin has none)" if side == "image" else ""
                 raise UserError(
-                    f"--chunk {chunk}: the {side} tower has batch normalisation, by which each picture depends on its "
-                    "whole batch. Take another tower (--image-tower shfin has none), lock it, or leave --chunk out."
+                    f"--chunk {chunk}: the {side} tower has batch normalisation, by which each row depends on its "
+                    f"whole batch. Take another tower{without}, lock it, or leave --chunk out."
                 )
 
     def train(self, mode: bool = True) -> Self:
