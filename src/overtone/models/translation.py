@@ -54,6 +54,7 @@ class ShfinTranslationConfig(MarianConfig):
         patches: Sequence[int] | None = None,
         kept: Sequence[int] | None = None,
         rank: int = 4,
+        attention_layers: int = 0,
         cross: Literal["attention", "shfin"] = "attention",
         **kwargs: Any,
     ) -> None:
@@ -61,11 +62,12 @@ class ShfinTranslationConfig(MarianConfig):
 
         By default patches are 16 and 128 positions in turn, with K = 6 and 16. Of the layers with patches of one size
         every second has them shifted by half. `mixer` puts another in SHFIN's place, all else equal; "attention" is
-        Marian. With cross="shfin" the decoder attends to spectra of the encoder's output (`SpectralMemory`), in patches
+        Marian. So many last layers as `attention_layers` keep attention, as in the hybrids of FNet (Lee-Thorp et al.
+        2022). With cross="shfin" the decoder attends to spectra of the encoder's output (`SpectralMemory`), in patches
         as those of the first layer. `decoder_start_token_id` begins a translation, and `forced_eos_token_id` ends one
         that grows too long, the end mark itself where None.
 
-        Raises ValueError for an unknown mixer, or patches that are not one a layer.
+        Raises ValueError for an unknown mixer, patches that are not one a layer, or more layers of attention than are.
         """
         turns = range(encoder_layers)
         patches = [PATCHES[i % len(PATCHES)] for i in turns] if patches is None else list(patches)
@@ -76,7 +78,10 @@ class ShfinTranslationConfig(MarianConfig):
             raise ValueError(f"cross must be one of {', '.join(CROSS)}, got {cross!r}")
         if not len(patches) == len(kept) == encoder_layers:
             raise ValueError(f"each of {encoder_layers} encoder layers needs one, got patches {patches}, kept {kept}")
+        if not 0 <= attention_layers <= encoder_layers:
+            raise ValueError(f"attention_layers must be from 0 to {encoder_layers}, got {attention_layers}")
         self.mixer, self.patches, self.kept, self.rank, self.cross = mixer, patches, kept, rank, cross
+        self.attention_layers = attention_layers
         super().__init__(
             vocab_size=vocab_size,
             d_model=d_model,
@@ -119,8 +124,8 @@ class SpectralEncoder(_Initialised, MarianEncoder):
 
     def __init__(self, config: ShfinTranslationConfig) -> None:
         super().__init__(config)
-        settings = zip(self.layers, config.patches, config.kept, config.shifted, strict=True)
-        for layer, patch, kept, shift in settings:
+        settings = list(zip(self.layers, config.patches, config.kept, config.shifted, strict=True))
+        for layer, patch, kept, shift in settings[: len(settings) - config.attention_layers]:
             layer.self_attn = InPlaceOfAttention(
                 text_mixer(config.mixer, config.d_model, patch, kept, config.rank, shift)
             )
@@ -135,7 +140,7 @@ class SpectralEncoder(_Initialised, MarianEncoder):
     ) -> BaseModelOutput:
         """Encode; `attention_mask` is 0 for padding, which is to be on the right."""
         real = None if attention_mask is None else attention_mask.bool()
-        return super().forward(input_ids=input_ids, inputs_embeds=inputs_embeds, real=real, **kwargs)
+        return super().forward(input_ids, attention_mask, inputs_embeds, real=real, **kwargs)
 
 
 class SpectralDecoder(_Initialised, MarianDecoder):

@@ -103,6 +103,7 @@ def how_trained(
 
     network = translator.network
     sizes, trained = network.config, sum(p.numel() for p in network.parameters() if p.requires_grad)
+    kept = f" with attention in its last {count(sizes.attention_layers, 'layer')}" if sizes.attention_layers else ""
     layers = f"d {sizes.d_model}, {sizes.encoder_layers} + {sizes.decoder_layers} layers"
     cross = "attention" if sizes.cross == "attention" else "attention to spectra of its patches (SHFIN)"
     decay = f"weight decay {preset.weight_decay:g}" if preset.weight_decay else "no weight decay"
@@ -113,7 +114,9 @@ def how_trained(
     ]
     return [
         Choice("recipe", config.preset, preset.source),
-        Choice("network", f"{sizes.mixer} encoder, {layers}, {trained:,} trained parameters", "the recipe's sizes"),
+        Choice(
+            "network", f"{sizes.mixer} encoder{kept}, {layers}, {trained:,} trained parameters", "the recipe's sizes"
+        ),
         Choice("decoder reads the source by", cross, "set by --cross"),
         Choice(
             "subwords", f"{len(translator.tokenizer):,} of both languages", f"{recipe}; from the training sentences"
