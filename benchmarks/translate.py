@@ -1,8 +1,8 @@
 """Translators beside each other: `python -m benchmarks.translate`, the table of issue 7 (SHFIN's paper, table 3).
 
 The encoder mixes by attention, SHFIN, FNet or AFNO, all else equal: the same pairs, subwords, steps and seeds, by one
-recipe of `overtone train --task translate`, through `overtone.tasks.train`. One row more has SHFIN but in the last
-layer, and one SHFIN as cross-attention too. BLEU (sacrebleu, 13a) and chrF of test sentences, 4 beams, mean and
+recipe of `overtone train --task translate`, through `overtone.tasks.train`. More rows have SHFIN
+with a gate, with attention in the last layer, and as cross-attention too. BLEU (sacrebleu, 13a) and chrF of test sentences, 4 beams, mean and
 standard deviation over seeds.
 
 Beside them: trained parameters; multiply-adds of a pair of 128 + 128 tokens; milliseconds for 64 sentences of 128 and
@@ -34,10 +34,11 @@ from overtone.tasks.translate import TranslateResult
 from overtone.tasks.translate_presets import TRANSLATION_PRESETS
 from overtone.tasks.translate_training import token_loss
 
-HYBRID = "SHFIN, the last layer attention"
+GATED, HYBRID = "SHFIN, gated", "SHFIN, gated, the last layer attention"
 ROWS: dict[str, dict[str, str]] = {
     "attention": {"mixer": "attention"},
     "SHFIN": {"mixer": "shfin"},
+    GATED: {"mixer": "shfin"},
     HYBRID: {"mixer": "shfin"},
     "FNet": {"mixer": "fnet"},
     "AFNO": {"mixer": "afno"},
@@ -57,9 +58,10 @@ def write_pairs(splits: ParallelSplits, pairs: int | None, tests: int | None, fo
 
 
 def recipe(row: str, size: str) -> str:
-    """Return the name of the recipe of this size with the row's layers of attention, and have it known by it."""
+    """Return the name of the recipe of this size with the row's encoder, and have it known by it."""
     name, preset = f"{size}: {row}", TRANSLATION_PRESETS[size]
-    TRANSLATION_PRESETS[name] = replace(preset, sizes={**preset.sizes, "attention_layers": int(row == HYBRID)})
+    own = {"gated": row in (GATED, HYBRID), "attention_layers": int(row == HYBRID)}
+    TRANSLATION_PRESETS[name] = replace(preset, sizes={**preset.sizes, **own})
     return name
 
 

@@ -14,7 +14,7 @@ from overtone.nn import AFNO, SHFIN, FNet
 
 LITTLE = {"vocab_size": 40, "d_model": 16, "encoder_layers": 4, "decoder_layers": 2, "encoder_ffn_dim": 24}
 LITTLE |= {"decoder_ffn_dim": 24, "encoder_attention_heads": 2, "decoder_attention_heads": 2, "rank": 2}
-KINDS = [*({"mixer": mixer} for mixer in TEXT_MIXERS), {"attention_layers": 1}, {"cross": "shfin"}]
+KINDS = [*({"mixer": mixer} for mixer in TEXT_MIXERS), {"gated": True}, {"attention_layers": 1}, {"cross": "shfin"}]
 EXACT = {"rtol": 0, "atol": 1e-10}  # float64, after four layers
 
 

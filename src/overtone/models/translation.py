@@ -54,6 +54,7 @@ class ShfinTranslationConfig(MarianConfig):
         patches: Sequence[int] | None = None,
         kept: Sequence[int] | None = None,
         rank: int = 4,
+        gated: bool = False,
         attention_layers: int = 0,
         cross: Literal["attention", "shfin"] = "attention",
         **kwargs: Any,
@@ -61,11 +62,11 @@ class ShfinTranslationConfig(MarianConfig):
         """Take Marian's sizes, here as in "Attention is all you need", and for each encoder layer a patch and its K.
 
         By default patches are 16 and 128 positions in turn, with K = 6 and 16. Of the layers with patches of one size
-        every second has them shifted by half. `mixer` puts another in SHFIN's place, all else equal; "attention" is
-        Marian. So many last layers as `attention_layers` keep attention, as in the hybrids of FNet (Lee-Thorp et al.
-        2022). With cross="shfin" the decoder attends to spectra of the encoder's output (`SpectralMemory`), in patches
-        as those of the first layer. `decoder_start_token_id` begins a translation, and `forced_eos_token_id` ends one
-        that grows too long, the end mark itself where None.
+        every second has them shifted by half. With `gated`, each is a `GatedSHFIN`. `mixer` puts another in SHFIN's
+        place, all else equal; "attention" is Marian. So many last layers as `attention_layers` keep attention, as in
+        the hybrids of FNet (Lee-Thorp et al. 2022). With cross="shfin" the decoder attends to spectra of the encoder's
+        output (`SpectralMemory`), in patches as those of the first layer. `decoder_start_token_id` begins a
+        translation, and `forced_eos_token_id` ends one that grows too long, the end mark itself where None.
 
         Raises ValueError for an unknown mixer, patches that are not one a layer, or more layers of attention than are.
         """
@@ -80,8 +81,8 @@ class ShfinTranslationConfig(MarianConfig):
             raise ValueError(f"each of {encoder_layers} encoder layers needs one, got patches {patches}, kept {kept}")
         if not 0 <= attention_layers <= encoder_layers:
             raise ValueError(f"attention_layers must be from 0 to {encoder_layers}, got {attention_layers}")
-        self.mixer, self.patches, self.kept, self.rank, self.cross = mixer, patches, kept, rank, cross
-        self.attention_layers = attention_layers
+        self.mixer, self.patches, self.kept, self.rank, self.gated = mixer, patches, kept, rank, gated
+        self.attention_layers, self.cross = attention_layers, cross
         super().__init__(
             vocab_size=vocab_size,
             d_model=d_model,
@@ -127,7 +128,7 @@ class SpectralEncoder(_Initialised, MarianEncoder):
         settings = list(zip(self.layers, config.patches, config.kept, config.shifted, strict=True))
         for layer, patch, kept, shift in settings[: len(settings) - config.attention_layers]:
             layer.self_attn = InPlaceOfAttention(
-                text_mixer(config.mixer, config.d_model, patch, kept, config.rank, shift)
+                text_mixer(config.mixer, config.d_model, patch, kept, config.rank, config.gated, shift)
             )
         self.post_init()
 

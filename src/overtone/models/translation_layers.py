@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from overtone.nn.gated import GatedSHFIN
 from overtone.nn.mixers import AFNO, FNet
 from overtone.nn.shfin import SHFIN
 
@@ -96,8 +97,8 @@ class SpectralMemory(SHFIN):
         return patches.repeat_interleave(self.kept, dim=1)
 
 
-def text_mixer(mixer: TextMixerName, dim: int, patch: int, kept: int, rank: int, shift: bool) -> nn.Module:
+def text_mixer(mixer: TextMixerName, dim: int, patch: int, kept: int, rank: int, gated: bool, shift: bool) -> nn.Module:
     """Return a new mixer of a sentence's positions, but attention, which is Marian's own; `patch` on is SHFIN's."""
     if mixer == "shfin":
-        return SHFIN(dim, patch, kept, rank, axes=1, shift=shift)
+        return (GatedSHFIN if gated else SHFIN)(dim, patch, kept, rank, axes=1, shift=shift)
     return OwnLength(FNet(dim) if mixer == "fnet" else AFNO(dim))

@@ -4,6 +4,7 @@ from overtone.nn.adaptive import AdaptiveSHFIN
 from overtone.nn.attention import AttentionBlock
 from overtone.nn.block import MixerBlock
 from overtone.nn.fourier_features import FourierFeatures, grid
+from overtone.nn.gated import GatedSHFIN
 from overtone.nn.mixers import AFNO, Attention, Convolution, FNet, GFNet
 from overtone.nn.perceiver import CrossAttention, LatentAttention, PerceiverEncoder
 from overtone.nn.shfin import SHFIN, DeepSHFIN
@@ -20,6 +21,7 @@ __all__ = [
     "FNet",
     "FourierFeatures",
     "GFNet",
+    "GatedSHFIN",
     "LatentAttention",
     "MixerBlock",
     "PerceiverEncoder",

@@ -22,7 +22,8 @@ from overtone.tasks.translate_data import Encoded, encode, padded
 
 NETWORK = "model"
 FORMAT = 1
-BEAMS, LENGTH_PENALTY, LONGER = 4, 0.6, 50  # Vaswani et al. 2017, section 6.1: input length + 50 is the most
+BEAMS, LONGER = 4, 50  # Vaswani et al. 2017, section 6.1: input length + 50 is the most
+LENGTH_PENALTY = 1.4  # ours, from validation sentences: see docs/translation.md
 TOKENS = 4096  # translated at a time, padding included
 
 
@@ -97,7 +98,6 @@ class Translator:
             attention_mask=mask.to(self.device),
             num_beams=beams,
             length_penalty=LENGTH_PENALTY if beams > 1 else 1.0,
-            early_stopping=beams > 1,
             max_length=ids.shape[1] + LONGER,
             logits_processor=LogitsProcessorList([EndInTime(lengths + LONGER, network.config.eos_token_id)]),
         )
@@ -160,7 +160,6 @@ def generation(network: ShfinForTranslation, tokenizer: PreTrainedTokenizerFast,
     return GenerationConfig(
         num_beams=BEAMS,
         length_penalty=LENGTH_PENALTY,
-        early_stopping=True,
         max_length=limit + 1 + LONGER,
         pad_token_id=network.config.pad_token_id,
         eos_token_id=network.config.eos_token_id,
