@@ -1,9 +1,9 @@
 """Translators beside each other: `python -m benchmarks.translate`, the table of issue 7 (SHFIN's paper, table 3).
 
 The encoder mixes by attention, SHFIN, FNet or AFNO, all else equal: the same pairs, subwords, steps and seeds, by one
-recipe of `overtone train --task translate`, through `overtone.tasks.train`. More rows have SHFIN
-with a gate, with attention in the last layer, and as cross-attention too. BLEU (sacrebleu, 13a) and chrF of test sentences, 4 beams, mean and
-standard deviation over seeds.
+recipe of `overtone train --task translate`, through `overtone.tasks.train`. More rows have SHFIN with a gate, with
+attention in the last layer, and as cross-attention too. BLEU (sacrebleu, 13a) and chrF of test sentences, 4 beams,
+mean and standard deviation over seeds.
 
 Beside them: trained parameters; multiply-adds of a pair of 128 + 128 tokens; milliseconds for 64 sentences of 128 and
 of 1,024 tokens through the encoder, the median of rounds in which all take turns; and the peak memory of a step of

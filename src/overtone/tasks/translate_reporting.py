@@ -9,6 +9,7 @@ from overtone.data.parallel import ParallelSplits, Sentences, TestSentences, loa
 from overtone.data.pixels import evenly
 from overtone.errors import UserError
 from overtone.farl.adapter import versions
+from overtone.models import ShfinTranslationConfig
 from overtone.processes import processes
 from overtone.report import Choice
 from overtone.report.training import FrequencyMap
@@ -103,7 +104,6 @@ def how_trained(
 
     network = translator.network
     sizes, trained = network.config, sum(p.numel() for p in network.parameters() if p.requires_grad)
-    kept = f" with attention in its last {count(sizes.attention_layers, 'layer')}" if sizes.attention_layers else ""
     layers = f"d {sizes.d_model}, {sizes.encoder_layers} + {sizes.decoder_layers} layers"
     cross = "attention" if sizes.cross == "attention" else "attention to spectra of its patches (SHFIN)"
     decay = f"weight decay {preset.weight_decay:g}" if preset.weight_decay else "no weight decay"
@@ -114,9 +114,7 @@ def how_trained(
     ]
     return [
         Choice("recipe", config.preset, preset.source),
-        Choice(
-            "network", f"{sizes.mixer} encoder{kept}, {layers}, {trained:,} trained parameters", "the recipe's sizes"
-        ),
+        Choice("network", f"{_encoder(sizes)}, {layers}, {trained:,} trained parameters", "the recipe's sizes"),
         Choice("decoder reads the source by", cross, "set by --cross"),
         Choice(
             "subwords", f"{len(translator.tokenizer):,} of both languages", f"{recipe}; from the training sentences"
@@ -135,6 +133,13 @@ def how_trained(
         Choice("precision", f"{config.precision} on {config.device}", "auto is bf16 on a GPU that has it"),
         Choice("versions", ", ".join(f"{name} {version}" for name, version in versions().items()), "installed here"),
     ]
+
+
+def _encoder(sizes: ShfinTranslationConfig) -> str:
+    """Return what mixes in an encoder, in words."""
+    gate = "gated " if sizes.mixer == "shfin" and sizes.gated else ""
+    kept = f" with attention in its last {count(sizes.attention_layers, 'layer')}" if sizes.attention_layers else ""
+    return f"{gate}{sizes.mixer} encoder{kept}"
 
 
 def score_translator(config: "EvaluateConfig", device: str) -> TranslationReport:
