@@ -55,6 +55,11 @@ def test_padding_counts_as_zero_and_stays_zero(held: float) -> None:
     torch.testing.assert_close(mixed[:, :11], made(x[:, :11]), atol=ROUNDING, rtol=0)
 
 
+def test_refuses_another_shape() -> None:
+    with pytest.raises(ValueError, match=r"x must be \(batch, axis 1, dim = 6\), got \(2, 8, 5\)"):
+        pair()[0](torch.zeros(2, PATCH, 5, dtype=torch.float64))
+
+
 def test_bfloat16_stays_near_float32() -> None:
     made, x = pair()[0].float(), torch.randn(2, 2 * PATCH, DIM)
     with torch.autocast("cpu", torch.bfloat16):

@@ -141,7 +141,8 @@ class SpectralEncoder(_Initialised, MarianEncoder):
     ) -> BaseModelOutput:
         """Encode; `attention_mask` is 0 for padding, which is to be on the right."""
         real = None if attention_mask is None else attention_mask.bool()
-        return super().forward(input_ids, attention_mask, inputs_embeds, real=real, **kwargs)
+        seen = attention_mask if self.config.attention_layers else None  # it grows with the length's square
+        return super().forward(input_ids, seen, inputs_embeds, real=real, **kwargs)
 
 
 class SpectralDecoder(_Initialised, MarianDecoder):

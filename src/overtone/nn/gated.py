@@ -27,5 +27,6 @@ class GatedSHFIN(SHFIN):
         self, x: Float[Tensor, "batch *grid dim"], mask: Bool[Tensor, "batch *grid"] | None = None
     ) -> Float[Tensor, "batch *grid dim"]:
         """Mix; positions where `mask` is False count as zero, and stay zero. Raises ValueError for another shape."""
-        mixed = self.out(self.gate(x).sigmoid() * super().forward(x, mask))
+        mixed = super().forward(x, mask)
+        mixed = self.out(self.gate(x).sigmoid() * mixed)
         return mixed if mask is None else mixed.masked_fill(~mask[..., None], 0)  # the gate saw what padding holds

@@ -38,7 +38,7 @@ class TranslationPreset:
         start = tokenizer.pad_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
         marks = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
         return ShfinTranslationConfig(
-            vocab_size=len(tokenizer), decoder_start_token_id=start, **marks, **{**self.sizes, **mixing}
+            vocab_size=len(tokenizer), decoder_start_token_id=start, **marks, **self.sizes, **mixing
         )
 
 
