@@ -11,6 +11,7 @@ from benchmarks.table import machine
 from sacrebleu.metrics import BLEU, CHRF
 
 from overtone.data.parallel import Sentences, load_parallel
+from overtone.data.pixels import evenly
 from overtone.tasks import translator
 
 PENALTIES = (0.6, 1.0, 1.2, 1.4, 1.6, 2.0)
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=1000)
     options = parser.parse_args()
     run, val = translator.Translator.load(options.run), load_parallel(options.data, 0).val
-    sentences = val.select(range(0, len(val), max(1, len(val) // options.sentences)))
+    sentences = val.select(evenly(len(val), options.sentences).tolist())
     print(f"{len(sentences):,} sentences; {machine()}\n\n| penalty | BLEU | chrF | length |\n|---|---:|---:|---:|")
     for penalty in PENALTIES:
         print(judged(run, sentences, penalty), flush=True)

@@ -11,6 +11,7 @@ training without the optimiser: weights, and what forward and backward pass of 1
 """
 
 import argparse
+import shutil
 import statistics
 import tempfile
 import time
@@ -45,6 +46,7 @@ ROWS: dict[str, dict[str, str]] = {
     "SHFIN, SHFIN cross-attention": {"mixer": "shfin", "cross": "shfin"},
 }
 SENTENCES, LENGTHS, TRAINED = 64, (128, 1024), 16
+SCORES = "scores.json"
 
 
 def write_pairs(splits: ParallelSplits, pairs: int | None, tests: int | None, folder: Path) -> None:
@@ -66,9 +68,10 @@ def recipe(row: str, size: str) -> str:
 
 
 def score(row: str, seed: int, data: Path, options: argparse.Namespace) -> dict[str, float]:
-    """Train one network and return its scores on the test sentences."""
+    """Train one network, leave its run beside the scores, and return its scores on the test sentences."""
     started = clock(options.device)
-    out = data.parent / f"{row}-{seed}".replace(" ", "-").replace(",", "")
+    out = options.out / f"{row}-{seed}".replace(" ", "-").replace(",", "")
+    shutil.rmtree(out, ignore_errors=True)  # of an interrupted benchmark, or of another setting
     config = TrainConfig(
         str(data),
         out=str(out),
@@ -168,7 +171,7 @@ def main() -> None:
     parser.add_argument("--test-pairs", type=int, help="to be judged on, at most")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, default=Path("runs/translate.json"), help="where scores are kept")
+    parser.add_argument("--out", type=Path, default=Path("runs/translate"), help="where scores and runs are kept")
     options = parser.parse_args()
     preset = TRANSLATION_PRESETS[options.size]
     batch, steps = options.batch_size or preset.batch_size, options.steps or preset.steps
@@ -183,7 +186,7 @@ def main() -> None:
         for seed in options.seeds:
             for row in options.rows:
                 key = f"{setting}, {row}, seed {seed}"
-                figures = kept(options.out, key, partial(score, row, seed, data, options))
+                figures = kept(options.out / SCORES, key, partial(score, row, seed, data, options))
                 said = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
                 print(f"seed {seed}, {row}: {said}", flush=True)
                 for name, value in figures.items():
