@@ -86,13 +86,12 @@ def main() -> None:
         kept = top_k(made.scores.detach(), KEPT)
         A, S = made.A[kept].flatten(0, 1), made.S[kept].flatten(0, 1).T
         x = torch.randn(protocol.batch_size, side, side, dim, requires_grad=True)
-        patches = made._divide(x)[0].detach().requires_grad_()
+        patches = made._divide(x).detach().requires_grad_()
         squares = patches.detach().unflatten(1, (patch, patch)).requires_grad_()
 
         def whole(x: Tensor, made: SHFIN = made, literal: Literal = literal) -> Tensor:
-            parts, grid = made._divide(x)
-            mixed = literal.transform(parts.unflatten(1, made.patch), literal.mix)
-            return made._join(mixed.flatten(1, 2), grid, x.shape)
+            mixed = literal.transform(made._divide(x).unflatten(1, made.patch), literal.mix)
+            return made._join(mixed.flatten(1, 2), x.shape)
 
         torch.testing.assert_close(whole(x), made(x), atol=1e-4, rtol=1e-3)  # the same in float32's rounding
         seconds = interleaved(

@@ -59,9 +59,10 @@ def naive_afno(module: AFNO, x: NDArray) -> NDArray:
     """Every block of channels apart, at every frequency, with real and imaginary parts as in the published code."""
     axes = tuple(range(1, x.ndim - 1))
     X = np.fft.rfftn(x, axes=axes, norm="ortho")
-    size = X.shape[-1] // module.blocks
-    W1, b1, W2, b2 = (complex_of(p) for p in (module.W1, module.b1, module.W2, module.b2))
-    for k in range(module.blocks):
+    layers = module.layers
+    size = X.shape[-1] // layers.blocks
+    W1, b1, W2, b2 = (complex_of(p) for p in (layers.W1, layers.b1, layers.W2, layers.b2))
+    for k in range(layers.blocks):
         channels = slice(k * size, (k + 1) * size)
         hidden = X[..., channels] @ W1[k] + b1[k]
         hidden = np.maximum(hidden.real, 0) + 1j * np.maximum(hidden.imag, 0)

@@ -17,7 +17,7 @@ from overtone.counting import Counted, evaluating, in_units, multiply_adds
 from overtone.errors import did_you_mean
 from overtone.models.backbone import read_model
 from overtone.models.shfin import MIXERS, MixerName, make_mixer
-from overtone.nn.shfin import SHFIN
+from overtone.nn.patch_spectrum import PatchSpectrum
 
 KINDS = ("vit", "convnext", "resnet")  # config.model_type
 PATCH = 14  # the largest in a convolutional network by default, as in the reconstructed Small
@@ -191,7 +191,7 @@ def load_swapped(folder: str | Path) -> PreTrainedModel:
     model = read_model(Laid, Path(folder), str(folder), "auto")
     model.__class__ = kind
     for module in model.modules():
-        if isinstance(module, SHFIN):
+        if isinstance(module, PatchSpectrum):
             module.reset_buffers()  # no part of the state
     return model
 

@@ -26,7 +26,7 @@ from overtone.models.preparation import (
 from overtone.models.shfin import PRECISE, anneal, chosen_frequencies
 from overtone.models.tower import Tower
 from overtone.models.towers import TEXT, VISION
-from overtone.nn import SHFIN
+from overtone.nn import PatchSpectrum
 
 EMBEDDED_FOLDER = Path(str(files("overtone") / "assets/embedded"))
 UNDECAYED = ("scores", "theta", "logit_scale", "logit_bias")  # parameters' last names
@@ -107,7 +107,7 @@ class DualEncoder(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         """Keep what the layers chose for themselves; fill what is not saved, which is empty after loading."""
-        if isinstance(module, SHFIN):
+        if isinstance(module, PatchSpectrum):
             module.reset_buffers()
         for name, buffer in module.named_buffers(recurse=False):
             if name == "position_ids":

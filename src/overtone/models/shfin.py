@@ -14,6 +14,7 @@ from transformers.modeling_outputs import ImageClassifierOutput
 from overtone.nn.adaptive import AdaptiveSHFIN
 from overtone.nn.block import MixerBlock, Norm
 from overtone.nn.mixers import AFNO, Attention, Convolution, FNet, GFNet
+from overtone.nn.patch_spectrum import PatchSpectrum
 from overtone.nn.shfin import SHFIN, DeepSHFIN, schedule
 
 MixerName = Literal["shfin", "attention", "gfnet", "afno", "fnet", "conv"]
@@ -224,7 +225,7 @@ class ShfinForImageClassification(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         """Draw what the layers' own constructors do not."""
-        if isinstance(module, SHFIN):
+        if isinstance(module, PatchSpectrum):
             module.reset_buffers()  # not in the state: a model laid out on the meta device has them empty
         elif isinstance(module, nn.Linear | nn.Conv2d):
             module.reset_parameters()  # by the number of inputs: a fixed deviation is too small for narrow stages
@@ -274,13 +275,13 @@ def anneal(model: nn.Module, fraction: float, seed: int) -> None:
     """
     generator = torch.Generator().manual_seed(hash((seed, round(fraction * 2**40))) % 2**63)
     for module in model.modules():
-        if isinstance(module, SHFIN):
+        if isinstance(module, PatchSpectrum):
             module.anneal(*schedule(fraction), generator)
 
 
 def chosen_frequencies(model: nn.Module) -> list[tuple[str, np.ndarray]]:
     """Return for each SHFIN layer of a model a map of its patch's frequencies, zero in the middle, 1 for its K."""
-    return [(name, m.chosen_map()) for name, m in model.named_modules() if isinstance(m, SHFIN)]
+    return [(name, m.chosen_map()) for name, m in model.named_modules() if isinstance(m, PatchSpectrum)]
 
 
 def make_mixer(

@@ -18,7 +18,7 @@ from overtone.models.translation_layers import (
     TextMixerName,
     text_mixer,
 )
-from overtone.nn.shfin import SHFIN
+from overtone.nn.patch_spectrum import PatchSpectrum
 
 CROSS = ("attention", "shfin")
 PATCHES, KEPT = (16, 128), (6, 16)  # of the encoder's layers, in turn
@@ -113,7 +113,7 @@ class _Initialised:
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)  # type: ignore[misc]
-        if isinstance(module, SHFIN):
+        if isinstance(module, PatchSpectrum):
             module.reset_buffers()
 
 

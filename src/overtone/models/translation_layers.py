@@ -25,11 +25,14 @@ class InPlaceOfAttention(nn.Module):
     def forward(
         self,
         hidden_states: Float[Tensor, "batch length dim"],
-        attention_mask: None = None,
+        attention_mask: Tensor | None = None,
         real: Bool[Tensor, "batch length"] | None = None,
         **unused: Any,
     ) -> tuple[Float[Tensor, "batch length dim"], None]:
-        """Return the mixed positions, and None for the attention weights that there are not."""
+        """Return the mixed positions, and None for the attention weights that there are not.
+
+        `attention_mask` is for other layers' attention, and unused.
+        """
         return self.mixer(hidden_states, real), None
 
 
@@ -100,5 +103,7 @@ class SpectralMemory(SHFIN):
 def text_mixer(mixer: TextMixerName, dim: int, patch: int, kept: int, rank: int, gated: bool, shift: bool) -> nn.Module:
     """Return a new mixer of a sentence's positions, but attention, which is Marian's own; `patch` on is SHFIN's."""
     if mixer == "shfin":
-        return (GatedSHFIN if gated else SHFIN)(dim, patch, kept, rank, axes=1, shift=shift)
+        if gated:
+            return GatedSHFIN(dim, patch, kept, axes=1, shift=shift)
+        return SHFIN(dim, patch, kept, rank, axes=1, shift=shift)
     return OwnLength(FNet(dim) if mixer == "fnet" else AFNO(dim))

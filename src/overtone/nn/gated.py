@@ -1,25 +1,33 @@
-"""SHFIN with a gate at each position."""
+"""SHFIN with a gate at each position, for text."""
 
 from typing import Any
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from overtone.nn.shfin import SHFIN
+from overtone.nn.mixers import FrequencyLayers
+from overtone.nn.patch_spectrum import PatchSpectrum
 
 
-class GatedSHFIN(SHFIN):
-    """SHFIN whose output is gated by its input: each position chooses what it takes of its patch (ours).
+class GatedSHFIN(PatchSpectrum):
+    """SHFIN with AFNO's layers instead of attention between frequencies, and a gate at each position (ours).
 
-    SHFIN gives the positions of a patch K of its frequencies, whatever stands there. With a gate, as in gated
-    convolutions (Dauphin et al. 2017, eq. 1; Wu et al. 2019, section 3.1), it depends on the content too:
+    Attention between the coefficients of a patch makes all of them alike at first, which takes from a sentence the
+    order of its words. Here each is transformed by itself (`FrequencyLayers`), and the gate, as in gated convolutions
+    (Dauphin et al. 2017, eq. 1; Wu et al. 2019, section 3.1), chooses by a position's content what it takes of its
+    patch:
 
-        y = (sigmoid(X W_g + b) * X^) W_o
+        Z = A X                                               the K kept coefficients: SHFIN, eq. 1 and 2
+        M = sigmoid(theta) S(W_2 relu(W_1 Z + b_1) + b_2)     Guibas et al. 2022, section 4, in place of eq. 4 and 5
+        y = (sigmoid(X W_g + b) * S M) W_o
+
+    docs/translation.md has what each is worth.
     """
 
-    def __init__(self, dim: int, patch: int | tuple[int, ...], kept: int, rank: int, **options: Any) -> None:
-        """Take SHFIN's arguments."""
-        super().__init__(dim, patch, kept, rank, **options)
+    def __init__(self, dim: int, patch: int | tuple[int, ...], kept: int, blocks: int = 8, **options: Any) -> None:
+        """Take the blocks of channels of AFNO's layers, and the arguments of `PatchSpectrum`."""
+        super().__init__(dim, patch, kept, **options)
+        self.layers = FrequencyLayers(dim, blocks)
         self.gate = nn.Linear(dim, dim)
         self.out = nn.Linear(dim, dim, bias=False)
 
@@ -27,6 +35,8 @@ class GatedSHFIN(SHFIN):
         self, x: Float[Tensor, "batch *grid dim"], mask: Bool[Tensor, "batch *grid"] | None = None
     ) -> Float[Tensor, "batch *grid dim"]:
         """Mix; positions where `mask` is False count as zero, and stay zero. Raises ValueError for another shape."""
-        mixed = super().forward(x, mask)
-        mixed = self.out(self.gate(x).sigmoid() * mixed)
-        return mixed if mask is None else mixed.masked_fill(~mask[..., None], 0)  # the gate saw what padding holds
+        x = self.without_padding(x, mask)
+        rows, Z = self.analyse(x)
+        M = self.layers(Z.unflatten(1, (self.kept, 2))) * self.theta[rows].sigmoid()[:, None, None].to(Z.dtype)
+        mixed = self.out(self.gate(x).sigmoid() * self.synthesise(rows, M.flatten(1, 2), x.shape))
+        return mixed if mask is None else mixed.masked_fill(~mask[..., None], 0)  # the gate is open where x is zero

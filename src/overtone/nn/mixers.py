@@ -62,12 +62,11 @@ class GFNet(nn.Module):
         return _synthesis(K * X, x)
 
 
-class AFNO(nn.Module):
-    """y = irfft(S(W2 relu(W1 rfft(x) + b1) + b2)), S the soft-thresholding at 0.01 (Guibas et al. 2022, section 4).
+class FrequencyLayers(nn.Module):
+    """S(W2 relu(W1 z + b1) + b2) of coefficients z, S the soft-thresholding at 0.01 (Guibas et al. 2022, section 4).
 
-    The two layers are block-diagonal over the channels and shared by all frequencies, so that any grid will do. Their
-    complex weights are stored as real and imaginary part; relu and S act on both parts, as in the published code. The
-    published layer adds its input to y, and its block does so again; here that is the block's to do.
+    The two layers are block-diagonal over the channels and shared by all frequencies. Their complex weights are stored
+    as real and imaginary part; relu and S act on both parts, as in the published code.
 
     Raises ValueError for a width that `blocks` does not divide.
     """
@@ -76,18 +75,36 @@ class AFNO(nn.Module):
         super().__init__()
         if dim % blocks:
             raise ValueError(f"dim must be a multiple of blocks, got dim={dim} and blocks={blocks}")
-        self.dim, self.blocks = dim, blocks
-        size = dim // blocks
+        self.blocks, size = blocks, dim // blocks
         self.W1, self.W2 = (nn.Parameter(INITIAL_DEVIATION * torch.randn(blocks, size, size, 2)) for _ in range(2))
         self.b1, self.b2 = (nn.Parameter(INITIAL_DEVIATION * torch.randn(blocks, size, 2)) for _ in range(2))
+
+    def forward(self, z: Float[Tensor, "*rows 2 dim"]) -> Float[Tensor, "*rows 2 dim"]:
+        """Mix the channels of each coefficient, whose real and imaginary part are one behind the other."""
+        parts = z.unflatten(-1, (self.blocks, -1)).movedim(-2, 0)
+        hidden = _affine(parts.flatten(-2).flatten(1, -2), self.W1, self.b1).relu()
+        out = softshrink(_affine(hidden, self.W2, self.b2), THRESHOLD)
+        return out.view(parts.shape).movedim(0, -2).flatten(-2)
+
+
+class AFNO(nn.Module):
+    """y = irfft(S(W2 relu(W1 rfft(x) + b1) + b2)): `FrequencyLayers` of the whole grid's spectrum, whatever its size.
+
+    The published layer (Guibas et al. 2022, section 4) adds its input to y, and its block does so again; here that is
+    the block's to do. Raises ValueError for a width that `blocks` does not divide.
+    """
+
+    def __init__(self, dim: int, blocks: int = 8) -> None:
+        super().__init__()
+        self.dim, self.layers = dim, FrequencyLayers(dim, blocks)
 
     def forward(self, x: Float[Tensor, "batch *grid dim"]) -> Float[Tensor, "batch *grid dim"]:
         """Mix the channels of each frequency."""
         _check_channels(x, self.dim)
-        X = _analysis(x).unflatten(-1, (self.blocks, -1))
-        X = _affine(torch.view_as_complex(torch.view_as_real(_affine(X, self.W1, self.b1)).relu()), self.W2, self.b2)
-        X = torch.view_as_complex(softshrink(torch.view_as_real(X), THRESHOLD))
-        return _synthesis(X.flatten(-2), x)
+        parts = torch.view_as_real(_analysis(x)).movedim(-1, -2)
+        with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):  # autocast knows no meta device
+            mixed = self.layers(parts).movedim(-2, -1)
+        return _synthesis(torch.view_as_complex(mixed.contiguous()), x)
 
 
 class Attention(nn.Module):
@@ -156,13 +173,12 @@ def _synthesis(
 
 
 def _affine(
-    X: Complex[Tensor, "batch *spectrum blocks size"],
-    W: Float[Tensor, "blocks size size 2"],
-    b: Float[Tensor, "blocks size 2"],
-) -> Complex[Tensor, "batch *spectrum blocks size"]:
-    """Return W X + b for each block of channels."""
-    W, b = torch.view_as_complex(_precise(W)), torch.view_as_complex(_precise(b))
-    return torch.einsum("...ki,kio->...ko", X, W) + b
+    X: Float[Tensor, "blocks rows parts"], W: Float[Tensor, "blocks size size 2"], b: Float[Tensor, "blocks size 2"]
+) -> Float[Tensor, "blocks rows parts"]:
+    """Return X W + b for each block of channels, whose real parts stand before their imaginary ones."""
+    real, imaginary = W.to(X.dtype).unbind(-1)
+    matrix = torch.cat([torch.cat([real, imaginary], 2), torch.cat([-imaginary, real], 2)], 1)
+    return torch.baddbmm(b.to(X.dtype).mT.flatten(1)[:, None], X, matrix)
 
 
 def _resized(K: Float[Tensor, "*spectrum dim 2"], spectrum: tuple[int, ...]) -> Float[Tensor, "*other dim 2"]:
