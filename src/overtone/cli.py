@@ -36,6 +36,7 @@ from overtone.tasks.protocols import PROTOCOLS
 
 MISTAKE, FAULT, INTERRUPTED = 2, 1, 130  # exit codes
 MOST_SKIPPED = 10  # lines
+NAMED_PLACES = 5
 ABOUT = (
     "Adapt a vision-language model to your pictures, and see whether it helped. "
     "`--version` prints the version; with any verb, `--debug` shows where an error came from."
@@ -224,6 +225,8 @@ def explained(error: Exception) -> tuple[str, int]:
         advice = "Make room" if error.errno == errno.ENOSPC else "Check that place"
         return f"{error.strerror or error}{where}. {advice} and try again.", MISTAKE
     said = " ".join(str(error).split())[:300]
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported
+        return "there is not enough memory. Try a smaller --batch-size, a smaller model, or --device cpu.", MISTAKE
     return f"this should not happen: {type(error).__name__}: {said}. Please report it with what --debug shows.", FAULT
 
 
@@ -367,23 +370,42 @@ def print_translation(report: Any, folder: Path | str) -> None:
 
 def print_translations(found: Iterator[Any], as_json: bool) -> None:
     """Print a line a sentence as they are made, an empty one for an empty one; at the end, what was not whole."""
-    empty: list[str] = []
-    cut: list[str] = []
-    for number, one in enumerate(found, 1):
-        if as_json:
-            said = {"place": one.place, "source": one.source, "translation": one.text, "subwords_cut": one.cut}
-            print(json.dumps(said, ensure_ascii=False), flush=True)
-        else:
-            print(" ".join(one.text.splitlines()), flush=True)
-        (empty if not one.source.strip() else cut if one.cut else []).append(one.place or f"text {number}")
-    for places, one_was, many_were in (
-        (empty, "line was empty, and so is its translation", "lines were empty, and so are their translations"),
-        (cut, "line was too long and cut at the end", "lines were too long and cut at the end"),
-    ):
-        if places:
-            what = one_was if len(places) == 1 else many_were
-            first = places[0] if len(places) == 1 else f"the first {places[0]}"
-            print(f"overtone: {len(places):,} {what}: {first}", file=sys.stderr)
+    empty, cut = Places(), Places()
+    try:
+        for number, one in enumerate(found, 1):
+            if as_json:
+                said = {"place": one.place, "source": one.source, "translation": one.text, "subwords_cut": one.cut}
+                print(json.dumps(said, ensure_ascii=False), flush=True)
+            else:
+                print(" ".join(one.text.splitlines()), flush=True)
+            if not one.source.strip():
+                empty.add(one.place or f"text {number}")
+            elif one.cut:
+                cut.add(one.place or f"text {number}")
+    finally:  # a bad line ends it, and what was not whole before is said none the less
+        empty.say("line was empty, and so is its translation", "lines were empty, and so are their translations")
+        cut.say("line was too long and cut at the end", "lines were too long and cut at the end")
+
+
+class Places:
+    """Counts the lines of which something is to be said, however many, and keeps where the first few are."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.first: list[str] = []
+
+    def add(self, place: str) -> None:
+        """Count a line."""
+        self.number += 1
+        if self.number <= NAMED_PLACES:
+            self.first.append(place)
+
+    def say(self, one_was: str, many_were: str) -> None:
+        """Print how many there are, and where; nothing where there is none."""
+        if self.number:
+            what = one_was if self.number == 1 else many_were
+            more = f" and {self.number - NAMED_PLACES:,} more" if self.number > NAMED_PLACES else ""
+            print(f"overtone: {self.number:,} {what}: {', '.join(self.first)}{more}", file=sys.stderr)
 
 
 def print_fit(report: Any) -> None:
@@ -430,7 +452,7 @@ def print_skipped(report: Any, folder: Path | str) -> None:
         where = os.path.join(folder, "skipped.csv") if folder else "a file of them with --out"  # noqa: PTH118
         print(f"  and {len(skipped) - MOST_SKIPPED} more; all: {where}")
     for choice in report.choices:
-        if choice.what.endswith("pictures left out"):
+        if choice.what.endswith("left out"):
             print(f"\n{choice.what}: {choice.value}, {choice.how}")
 
 

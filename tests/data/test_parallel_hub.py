@@ -13,7 +13,7 @@ PAIRS = [{"en": f"English {n}", "de": f"Deutsch {n}"} for n in range(60)]
 NESTED = datasets.Features({"translation": datasets.Translation(languages=["de", "en"])})
 
 
-def nested(pairs: list[dict[str, str]]) -> datasets.Dataset:
+def nested(pairs: list[dict[str, str] | None]) -> datasets.Dataset:
     return datasets.Dataset.from_dict({"translation": pairs}, features=NESTED)
 
 
@@ -54,10 +54,13 @@ def test_the_configuration_of_the_pair_and_its_splits(served: Hub) -> None:
 
 
 def test_a_single_split_is_parted_and_empty_rows_are_skipped(served: Hub) -> None:
-    served.held = {"default": {"train": nested([*PAIRS, {"en": "x", "de": ""}])}}
+    served.held = {"default": {"train": nested([*PAIRS, {"en": "x", "de": ""}, None])}}
     found = load_parallel("owner/news", seed=0)
     assert len(found.train) + len(found.val) + len(found.test) == 60
-    assert found.skipped == (Skipped("owner/news/train:60", "the target is empty"),)
+    assert found.skipped == (
+        Skipped("owner/news/train:60", "the target is empty"),
+        Skipped("owner/news/train:61", "both sentences are empty"),
+    )
 
 
 def test_a_column_for_each_language(served: Hub) -> None:

@@ -1,5 +1,6 @@
 """Readers of parallel text: lines, folders of aligned files, tables, and what is wrong with them."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ from overtone.errors import UserError
 ENGLISH = [f"This is sentence number {n}." for n in range(40)]
 GERMAN = [f"Dies ist der Satz Nummer {n}." for n in range(40)]
 # A sentence in one line: of any characters but those that end a line or cannot be written as UTF-8.
+CELLS = st.text(
+    st.characters(exclude_characters='\n\t,;|"\ufeff', exclude_categories=["Cs"]), min_size=1, max_size=20
+).filter(str.strip)
 SENTENCES = st.text(st.characters(exclude_characters="\n\r\ufeff", exclude_categories=["Cs"]), max_size=20)
 
 
@@ -66,6 +70,26 @@ def test_the_files_of_wmt14(tmp_path: Path) -> None:
     check_levels(splits)
     left_out = [value for what, value, _ in splits.choices if what == "files left out"]
     assert left_out == ["'train.tok.clean.bpe.32000'", "'newstest2012'"]
+
+
+@pytest.mark.parametrize(
+    "stems",
+    [("train.de-en", "valid.de-en", "test.de-en"), ("opus.de-en-train", "opus.de-en-dev", "opus.de-en-test")],
+)
+def test_levels_within_longer_names(stems: tuple[str, str, str], tmp_path: Path) -> None:
+    """As IWSLT's and OPUS' files are called: what is for testing is not learned from."""
+    for stem, start, end in zip(stems, (0, 30, 35), (30, 35, 40), strict=True):
+        write(tmp_path, stem, ENGLISH[start:end], GERMAN[start:end])
+    check_levels(load_parallel(str(tmp_path), seed=0))
+
+
+def test_training_text_in_several_files(tmp_path: Path) -> None:
+    for stem, start, end in (("a.train", 0, 20), ("b-train", 20, 30), ("dev", 30, 35), ("test", 35, 40)):
+        write(tmp_path, stem, ENGLISH[start:end], GERMAN[start:end])
+    check_levels(load_parallel(str(tmp_path), seed=0))
+    write(tmp_path, "test-train", ENGLISH[:5], GERMAN[:5])
+    with pytest.raises(UserError, match=r"'test-train' in .* is called both 'test' and 'train': rename it"):
+        load_parallel(str(tmp_path), seed=0)
 
 
 def test_the_files_of_wmt14_as_they_come(tmp_path: Path) -> None:
@@ -195,6 +219,11 @@ def test_bad_rows_are_skipped_with_their_lines(tmp_path: Path) -> None:
         "not JSON: each line is one object",
         "no text in the column 'de': [\"Tsch\\u00fcss\"]",
     ]
+    array = tmp_path / "a.json"
+    array.write_text('[\n{"en": "Hi",\n "de": "Hallo"},\n{"en": "\\ud800", "de": "Tschüss"}]')
+    assert read_parallel_table(array, "en", "de").skipped == (
+        Skipped(f"{array} element 2", "no Unicode text in the column 'en': '\\ud800'"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -207,6 +236,7 @@ def test_bad_rows_are_skipped_with_their_lines(tmp_path: Path) -> None:
         ),
         ("a.jsonl", '{"translation": {"en": "a", "fr": "b"}}\n', "from 'en' to 'de' .*: its languages are 'en', 'fr'"),
         ("a.csv", "\n\n", "is empty"),
+        ("a.csv", "en,en,de\na,b,c\n", "Two columns of the table are called 'en'"),
         ("a.tsv", "en\tde\n\tx\n", r"No row of .* can be used \(1 bad row\).*a.tsv:2: the source is empty"),
     ],
 )
@@ -224,6 +254,23 @@ def test_lines_are_given_back_as_they_were_written(
     path = tmp_path_factory.mktemp("lines") / "a.txt"
     path.write_bytes("".join(line + end for line in lines).encode())
     assert list(read_lines(path)) == list(enumerate(lines, 1))
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
+@given(rows=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=8))
+def test_tables_are_given_back_as_they_were_written(
+    kind: str, tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]
+) -> None:
+    """Python splits text at more characters than end a row."""
+    path = tmp_path_factory.mktemp("tables") / f"a.{kind}"
+    if kind == "jsonl":
+        text = "".join(json.dumps({"en": a, "de": b}, ensure_ascii=False) + "\n" for a, b in rows)
+    else:
+        sign = "," if kind == "csv" else "\t"
+        text = "".join(f"{a}{sign}{b}\n" for a, b in [("en", "de"), *rows])
+    path.write_text(text, encoding="utf-8", newline="")
+    found = read_parallel_table(path, "en", "de")
+    assert pairs(found.levels["all"]) == [(" ".join(a.split()), " ".join(b.split())) for a, b in rows]
 
 
 def test_a_text_that_is_not_there() -> None:

@@ -11,8 +11,7 @@ from translate_samples import run, weights, write_text
 
 from overtone.errors import UserError
 from overtone.tasks import TrainConfig, train
-from overtone.tasks.translate import languages, rhythm
-from overtone.tasks.translate_training import snapshot_steps
+from overtone.tasks.translate import averaged_steps, languages, rhythm
 from overtone.tasks.translator import Translator
 from overtone.training import Bar
 
@@ -99,8 +98,8 @@ def test_text_with_nothing_to_learn_from(tmp_path: Path) -> None:
 def test_when_it_measures_and_which_weights_are_averaged() -> None:
     for steps, measured, logged in ((1, 1, 1), (3, 3, 1), (7, 5, 1), (1000, 50, 10), (50_000, 2500, 500)):
         assert (rhythm(steps).measured, rhythm(steps).logged) == (measured, logged)
-    assert snapshot_steps(1000, 5, 10) == [960, 970, 980, 990, 1000]
-    assert snapshot_steps(3, 5, 1) == [1, 2, 3]
+    assert averaged_steps(1000) == [960, 970, 980, 990, 1000]
+    assert averaged_steps(3) == [1, 2, 3]
 
 
 def test_languages() -> None:

@@ -1,5 +1,6 @@
 """`train --task translate` as a function: from text to a run folder that translates, and what can go wrong."""
 
+import io
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ from overtone.cli import main
 from overtone.errors import UserError
 from overtone.tasks import EvaluateConfig, PredictConfig, evaluate, predict
 from overtone.tasks.translate import TranslateResult
+from overtone.tasks.translate_reporting import CHANGED
 from overtone.tasks.translator import Translator
 
 STEPS = 100
@@ -104,9 +106,40 @@ def test_a_file_is_translated_as_it_is_read(made: TranslateResult, tmp_path: Pat
         next(lines)
 
 
+def test_what_is_piped_in(made: TranslateResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"red dog\n\nold friend\n")))
+    found = list(predict(PredictConfig(str(made.folder), ("-",), device="cpu")))
+    assert [(one.place, one.source) for one in found] == [
+        ("stdin:1", "red dog"),
+        ("stdin:2", ""),
+        ("stdin:3", "old friend"),
+    ]
+
+
+def test_what_was_not_whole_is_said_though_a_line_is_bad(
+    made: TranslateResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the places of the first few."""
+    file = tmp_path / "bad.txt"
+    file.write_bytes(b"\n" * 7 + b"book " * 60 + b"\n\xff\n")
+    with pytest.raises(SystemExit):
+        main(["predict", str(made.folder), str(file), "--device", "cpu"])
+    first = ", ".join(f"{file}:{line}" for line in range(1, 6))
+    said = capsys.readouterr().err
+    assert f"7 lines were empty, and so are their translations: {first} and 2 more\n" in said
+    assert f"1 line was too long and cut at the end: {file}:8\n" in said
+    assert "Line 9 of" in said
+
+
+def test_a_folder_that_is_in_the_way_is_found_before_the_text_is_read(made: TranslateResult) -> None:
+    with pytest.raises(UserError, match="holds a finished run"):
+        run(Path("no text here"), made.folder)
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "said"),
     [
+        (("caf\udce9",), {}, r"The text 'caf\\udce9' is not UTF-8"),
         (("none.txt",), {}, "There is no file 'none.txt'"),
         (("none.en",), {}, "There is no file 'none.en'"),
         ((".",), {}, "'.' is a folder"),
@@ -119,7 +152,7 @@ def test_what_cannot_be_translated(
     made: TranslateResult, arguments: tuple[str, ...], options: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(UserError, match=said):
-        predict(PredictConfig(str(made.folder), arguments, device="cpu", **options))
+        list(predict(PredictConfig(str(made.folder), arguments, device="cpu", **options)))
 
 
 def test_a_sentence_s_translation_does_not_depend_on_the_others(made: TranslateResult) -> None:
@@ -171,6 +204,22 @@ def test_evaluating_on_its_own_and_on_other_text(
     assert re.search(r"BLEU on 20 test sentences: [\d.]+ ± [\d.]+ \(nrefs:1", capsys.readouterr().out)
     with pytest.raises(UserError, match="--image-column is for pictures"):
         evaluate(EvaluateConfig(folder, str(text), image_column="x", device="cpu"))
+
+
+def test_evaluating_where_the_data_has_moved_or_changed(text: Path, tmp_path: Path) -> None:
+    """Of its own data a run is judged on what it held out, wherever that lies; a note says where it cannot be known."""
+    pairs = zip(*((text / f"train.{language}").read_text().splitlines() for language in ("en", "de")), strict=True)
+    table = tmp_path / "own.tsv"
+    table.write_text("en\tde\n" + "".join(f"{a}\t{b}\n" for a, b in pairs))
+    trained = run(table, tmp_path / "run", steps=1)
+    moved = tmp_path / "moved.tsv"
+    shutil.copy(table, moved)
+    own = evaluate(EvaluateConfig(str(trained.folder), str(moved), device="cpu"))
+    assert (own.sentences, own.notes) == (trained.report.sentences, [])
+    first = "red dog sees small old house\trot Hund sieht klein alt Haus\n"  # every other line is another one now
+    table.write_text(table.read_text().replace("en\tde\n", f"en\tde\n{first}"))
+    changed = evaluate(EvaluateConfig(str(trained.folder), str(table), device="cpu"))
+    assert changed.notes == [CHANGED]
 
 
 def test_an_empty_text_is_an_empty_line(made: TranslateResult) -> None:

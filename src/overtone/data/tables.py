@@ -152,9 +152,14 @@ def read_csv(text: str) -> tuple[list[str], list[Line]]:
     """Return the columns' names and the lines of a table whose separator is sniffed."""
     numbered = _csv_rows(text, _separator(text))
     names = [cell.strip() for cell in next(numbered)[1]]
+    refuse_twice(names)
+    return names, [_csv_line(number, cells, names) for number, cells in numbered]
+
+
+def refuse_twice(names: Sequence[str]) -> None:
+    """Raise UserError for two columns of one name."""
     if twice := next((name for name in names if names.count(name) > 1 and name), None):
         raise UserError(f"Two columns of the table are called {twice!r}: rename one.")
-    return names, [_csv_line(number, cells, names) for number, cells in numbered]
 
 
 def _separator(text: str) -> str:

@@ -33,7 +33,7 @@ class PredictConfig:
     adapter: Positional[str]
     """The run folder that `overtone adapt` or `overtone train` wrote."""
     images: Positional[tuple[str, ...]]
-    """Picture files, folders of them, or patterns such as "*.jpg"; for a translator, text or files of it."""
+    """Picture files, folders of them, or patterns such as "*.jpg"; for a translator text, files of it, or - to pipe."""
     classes: str = ""
     """Score these names and no others ("cat, dog", or a file with a name a line); an adapter takes any name."""
     top: int = 1
@@ -48,7 +48,7 @@ class PredictConfig:
         """Raise UserError for a number out of range, or when no picture is named."""
         require_at_least(self, top=1)
         if not self.images and finished_by(self.adapter) == "translate":
-            raise UserError("No text is named. Give text to translate, or files of it.")
+            raise UserError("No text is named. Give text to translate, files of it, or - for what is piped in.")
         if not self.images:
             raise UserError("No picture is named. Give picture files, folders of them, or patterns such as '*.jpg'.")
 

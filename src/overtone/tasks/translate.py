@@ -9,7 +9,7 @@ from overtone.errors import UserError
 from overtone.files import write_atomically
 from overtone.processes import process_number, processes
 from overtone.tasks.folders import resolved_data
-from overtone.tasks.runs import CHECKPOINTS, begun
+from overtone.tasks.runs import CHECKPOINTS, begun, check_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -26,6 +26,8 @@ RECIPE = ("steps", "batch_size", "learning_rate")  # what the user can set of a 
 MEASUREMENTS, RECORDS = 20, 5  # measurements of a training, and records of the loss from one to the next
 WATCHED = 200  # validation sentences that are translated while training
 LANGUAGES = "en-de"  # when none are given: the seed's experiment
+AVERAGED = 5  # checkpoints (Vaswani et al. 2017, section 6.1)
+HELD_OUT = "held_out"  # in translator.json: which test sentences the run did not learn from
 SUBWORDS = "subwords"  # beside the checkpoints: a run that goes on takes them as they are
 
 
@@ -56,6 +58,7 @@ def train_translator(config: "TrainConfig") -> TranslateResult:
     from overtone.tasks.translate_reporting import build_report
 
     config, preset = settled(config)
+    check_folder(config)
     source, target = languages(config.languages or LANGUAGES)
     splits = load_parallel(config.data, config.seed, source, target)
     require_sentences(splits, config.data)
@@ -70,7 +73,7 @@ def train_translator(config: "TrainConfig") -> TranslateResult:
 
 
 def settled(config: "TrainConfig") -> "tuple[TrainConfig, TranslationPreset]":
-    """Return the settings with nothing left open, and the recipe with what the user set in it."""
+    """Return the settings with nothing left open, and the recipe as it is to be followed, with what the user set."""
     from overtone.models.translation_layers import TEXT_MIXERS
     from overtone.tasks.translate_presets import TRANSLATION_PRESETS, choose_translation_preset
     from overtone.training import pick_device, pick_precision, summary_writer
@@ -85,7 +88,8 @@ def settled(config: "TrainConfig") -> "tuple[TrainConfig, TranslationPreset]":
         raise UserError(f"--preset {name} is for pictures. Translators have {', '.join(TRANSLATION_PRESETS)}.")
     own = {key: getattr(config, key) for key in RECIPE if getattr(config, key) is not None}
     config = dataclasses.replace(config, preset=name, device=device, precision=pick_precision(config.precision, device))
-    return config, dataclasses.replace(TRANSLATION_PRESETS[name], **own)
+    preset = dataclasses.replace(TRANSLATION_PRESETS[name], **own)
+    return config, dataclasses.replace(preset, warmup=min(preset.warmup, preset.steps // 2))
 
 
 def languages(pair: str) -> tuple[str, str]:
@@ -151,7 +155,8 @@ def build(
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         network = ShfinForTranslation(preset.network(tokenizer, mixer=config.mixer, cross=config.cross or "attention"))
-    translator = Translator(network, tokenizer, splits.source_language, splits.target_language, preset.limit)
+    made = {HELD_OUT: splits.test.fingerprint}
+    translator = Translator(network, tokenizer, splits.source_language, splits.target_language, preset.limit, made)
     return translator.to(own_device(config.device))
 
 
@@ -166,12 +171,10 @@ def fit(
     """Train the translator's network, give it the mean of its last weights, and return the log."""
     from overtone import training
     from overtone.tasks.translate_data import TokenBatches
-    from overtone.tasks.translate_presets import AVERAGED
-    from overtone.tasks.translate_training import SNAPSHOTS, Snapshots, average, snapshot_steps
+    from overtone.tasks.translate_training import SNAPSHOTS, Snapshots, average
 
     out, network = folder / CHECKPOINTS, translator.network
-    steps = rhythm(preset.steps)
-    kept = snapshot_steps(preset.steps, AVERAGED, steps.logged)
+    kept = averaged_steps(preset.steps)
     settings = training.TrainingConfig(
         batch_size=preset.batch_size,
         learning_rate=preset.learning_rate,
@@ -182,7 +185,7 @@ def fit(
     )
     data = TokenBatches(_pairs(translator, learned.source, learned.target), preset.batch_size, config.seed)
     snapshots = Snapshots(out / SNAPSHOTS, kept)
-    loop = _loop(config, preset, translator, steps, snapshots, folder)
+    loop = _loop(config, preset, translator, snapshots, folder)
     measure = _watch(preset, translator, val)
     log = training.train(network, data, None, settings, out, config.resume, measure, loop)
     average(network, out / SNAPSHOTS, kept)
@@ -195,6 +198,12 @@ def rhythm(steps: int) -> "Steps":
 
     logged = max(1, steps // (MEASUREMENTS * RECORDS))
     return Steps(steps, measured=min(steps, logged * RECORDS), logged=logged)
+
+
+def averaged_steps(steps: int) -> list[int]:
+    """Return the steps of a training of so many whose weights are averaged: those of the last records."""
+    apart = rhythm(steps).logged
+    return [step for step in range(steps - (AVERAGED - 1) * apart, steps + 1, apart) if step > 0]
 
 
 def write(folder: Path, config: "TrainConfig", translator: "Translator", report: "TranslationReport") -> None:
@@ -232,7 +241,6 @@ def _loop(
     config: "TrainConfig",
     preset: "TranslationPreset",
     translator: "Translator",
-    steps: "Steps",
     snapshots: Any,
     folder: Path,
 ) -> "Loop":
@@ -249,12 +257,12 @@ def _loop(
         undecayed=undecayed(network),
         tensorboard=folder / TENSORBOARD if config.tensorboard else None,
         callbacks=(anneal, snapshots),
-        steps=steps,
+        steps=rhythm(preset.steps),
         unit="tokens",
         trainer=TranslationTrainer,
         arguments={
             "lr_scheduler_type": preset.schedule,
-            "warmup_steps": min(preset.warmup, preset.steps // 2),
+            "warmup_steps": preset.warmup,
             "label_smoothing_factor": preset.smoothing,
             "adam_beta1": preset.betas[0],
             "adam_beta2": preset.betas[1],

@@ -1,6 +1,8 @@
 """`overtone predict` on a translator: text, and files line by line."""
 
+import errno
 import itertools
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from overtone.tasks.translator import Translator
 
 BATCH = 64  # lines of a file at once
+STANDARD_INPUT = "-"
 NOT_FOR_TEXT = {"classes": "", "top": 1, "model": None}  # options of predict, and what they are when not given
 
 
@@ -45,21 +48,26 @@ def translations(config: "PredictConfig") -> Iterator[Translation]:
     translator = Translator.load(config.adapter, device)
     paths = {text for text in config.images if is_file(text, translator.source)}
     # What comes through a pipe comes slowly: it is translated line by line.
-    at_once = BATCH if all(Path(path).is_file() for path in paths) else 1
+    slow = STANDARD_INPUT in config.images or not all(Path(path).is_file() for path in paths)
+    at_once = 1 if slow else BATCH
     return _translated(translator, _lines(config.images, paths), at_once)
 
 
 def is_file(text: str, language: str) -> bool:
     """Return whether an argument is a file's name; UserError when it looks like one and there is none."""
-    if not text:
+    if text in ("", STANDARD_INPUT):
         return False  # an empty line, and not the folder that we are in
     try:
         path = Path(text)
         if path.is_dir():
             raise UserError(f"{text!r} is a folder. Give text, or a file of it.")
         there = path.exists()
-    except (OSError, ValueError):  # too long, or with a null: a sentence
+    except ValueError:  # with a null: a sentence
         return False
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # a sentence
+            return False
+        raise UserError(f"The text {text!r} cannot be read: {error.strerror}.") from error
     if not there and not any(map(str.isspace, text)) and path.suffix in (".txt", f".{language}"):
         raise UserError(f"There is no file {text!r}. Give text to translate, or a file of it.")
     return there
@@ -67,13 +75,24 @@ def is_file(text: str, language: str) -> bool:
 
 def _lines(arguments: tuple[str, ...], paths: set[str]) -> Iterator[tuple[str, str]]:
     """Yield place and text of every line."""
-    from overtone.data.parallel import read_lines
+    from overtone.data.parallel import lines_of, read_lines
 
     for argument in arguments:
         if argument in paths:
             yield from ((f"{argument}:{number}", line) for number, line in read_lines(argument))
+        elif argument == STANDARD_INPUT:
+            yield from ((f"stdin:{number}", line) for number, line in lines_of(sys.stdin.buffer, "stdin"))
         else:
-            yield "", argument
+            yield "", _unicode(argument)
+
+
+def _unicode(argument: str) -> str:
+    """Return an argument; UserError where the shell gave bytes that are no UTF-8."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"The text {argument!a} is not UTF-8: give it as UTF-8, or in a file.") from error
+    return argument
 
 
 def _translated(translator: "Translator", lines: Iterator[tuple[str, str]], at_once: int) -> Iterator[Translation]:

@@ -13,7 +13,6 @@ from transformers import PreTrainedTokenizerBase
 from overtone.models.translation import ShfinTranslationConfig
 
 TranslationPresetName = Literal["wmt14", "small", "mini", "tiny"]
-AVERAGED = 5  # checkpoints (Vaswani et al. 2017, section 6.1)
 
 
 @dataclass(frozen=True)

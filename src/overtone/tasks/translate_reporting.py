@@ -16,14 +16,18 @@ from overtone.report.training import FrequencyMap
 from overtone.report.translation import Curve, TranslatedSentence, TranslationReport
 from overtone.tasks.folders import read_settings
 from overtone.tasks.train import TrainConfig
-from overtone.tasks.translate import RECIPE, Learned, place_of
-from overtone.tasks.translate_presets import AVERAGED, TranslationPreset
+from overtone.tasks.translate import HELD_OUT, RECIPE, Learned, averaged_steps, place_of
+from overtone.tasks.translate_presets import TranslationPreset
 from overtone.tasks.translate_scores import scores, sentence_scores
 from overtone.tasks.translator import BEAMS, LENGTH_PENALTY, Translated, Translator
 
 if TYPE_CHECKING:
     from overtone.tasks.evaluate import EvaluateConfig
 
+CHANGED = (
+    "The data is not what it was when this translator was trained: it may have learned from some of these sentences, "
+    "so these scores may flatter it."
+)
 SAMPLES = 16  # test sentences that are shown, evenly taken
 # Charts by title: the log's names by what the curve is called
 PANELS = {
@@ -108,6 +112,7 @@ def how_trained(
     cross = "attention" if sizes.cross == "attention" else "attention to spectra of its patches (SHFIN)"
     decay = f"weight decay {preset.weight_decay:g}" if preset.weight_decay else "no weight decay"
     falls = "inverse square root" if preset.schedule == "inverse_sqrt" else "cosine"
+    averaged = ", ".join(f"{step:,}" for step in averaged_steps(preset.steps))
     cut = [
         f"{(encoded.cut > 0).sum():,} {side}"
         for side, encoded in (("source", learned.source), ("target", learned.target))
@@ -115,7 +120,7 @@ def how_trained(
     return [
         Choice("recipe", config.preset, preset.source),
         Choice("network", f"{_encoder(sizes)}, {layers}, {trained:,} trained parameters", "the recipe's sizes"),
-        Choice("decoder reads the source by", cross, "set by --cross"),
+        Choice("decoder reads the source by", cross, "set by you" if config.cross else "Marian's, unless set"),
         Choice(
             "subwords", f"{len(translator.tokenizer):,} of both languages", f"{recipe}; from the training sentences"
         ),
@@ -126,7 +131,7 @@ def how_trained(
         choice("steps", "steps", f"{preset.steps:,}"),
         choice("batch", "batch_size", f"{preset.batch_size:,} tokens, over {count(processes(), 'process')}"),
         Choice("label smoothing", str(preset.smoothing), recipe),
-        Choice("weights", f"the mean of {AVERAGED} of the last steps", "ours: nothing is chosen on test sentences"),
+        Choice("weights", f"the mean of those at steps {averaged}", "ours: nothing is chosen on test sentences"),
         Choice("search", f"{BEAMS} beams", "Vaswani et al. 2017, section 6.1"),
         Choice("length penalty", f"{LENGTH_PENALTY}", "ours, from validation sentences of debian-en-de"),
         Choice("seed", str(config.seed), "every draw follows from it"),
@@ -147,14 +152,29 @@ def score_translator(config: "EvaluateConfig", device: str) -> TranslationReport
     for option in ("model", "image_column", "label_column"):
         if getattr(config, option) is not None:
             raise UserError(f"--{option.replace('_', '-')} is for pictures: {config.adapter!r} is a translator.")
-    translator, made = Translator.load(config.adapter, device), read_settings(Path(config.adapter))
-    languages = translator.source, translator.target
-    if made.get("data") == place_of(config.data):  # the same draw as the run's, which did not learn from it
-        splits = load_parallel(config.data, made.get("seed", 0), *languages)
-        test = TestSentences(splits.test, splits.skipped, splits.choices)
-    else:
-        test = load_test_sentences(config.data, *languages)
+    translator = Translator.load(config.adapter, device)
+    test, notes = tested(config.data, translator, read_settings(Path(config.adapter)))
     report = scored(f"{config.adapter} on {config.data}", translator, test.sentences)
     report.choices = [*(Choice(*choice) for choice in test.choices), Choice("network", config.adapter, "named by you")]
     report.skipped = list(test.skipped)
+    report.notes += notes
     return report
+
+
+def tested(data: str, translator: Translator, settings: dict[str, Any]) -> tuple[TestSentences, list[str]]:
+    """Return what a run is judged on, and a note where it may have learned from it.
+
+    Of the run's own data, wherever that lies now, it is what the run held out; of other data its test part, or all.
+    """
+    languages, own = (translator.source, translator.target), settings.get("data") == place_of(data)
+    held_out = translator.made.get(HELD_OUT)
+    try:
+        splits = load_parallel(data, settings.get("seed", 0), *languages)
+    except UserError:
+        if own:
+            raise
+        splits = None  # too little to be parted, so not what the run learned from
+    if splits and (own or splits.test.fingerprint == held_out):
+        test = TestSentences(splits.test, splits.skipped, splits.choices)
+        return test, [] if held_out in (None, splits.test.fingerprint) else [CHANGED]
+    return load_test_sentences(data, *languages), []

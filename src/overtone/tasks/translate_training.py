@@ -84,13 +84,8 @@ class Snapshots(TrainerCallback):
         """Write them."""
         if state.global_step in self.steps and state.is_world_process_zero:
             self.folder.mkdir(exist_ok=True)
-            weights = {name: p.detach().cpu().contiguous() for name, p in learned(kwargs["model"])}
+            weights = {name: p.detach().cpu().contiguous() for name, p in trained_parameters(kwargs["model"])}
             write_atomically(self.folder / f"{state.global_step}.safetensors", save(weights))
-
-
-def snapshot_steps(total: int, averaged: int, apart: int) -> list[int]:
-    """Return the last steps of a training at which weights are kept, so many of them, so many steps apart."""
-    return [step for step in range(total - (averaged - 1) * apart, total + 1, apart) if step > 0]
 
 
 @torch.no_grad()
@@ -99,11 +94,11 @@ def average(network: nn.Module, folder: Path, steps: Sequence[int]) -> None:
     if processes() > 1:
         torch.distributed.barrier()  # the first process has written them
     kept = [load_file(folder / f"{step}.safetensors") for step in steps]
-    for name, parameter in learned(network):
+    for name, parameter in trained_parameters(network):
         parameter.copy_(torch.stack([weights[name].double() for weights in kept]).mean(0))
 
 
-def learned(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
+def trained_parameters(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
     """Return the parameters that training changes, shared ones once."""
     module = getattr(network, "module", network)  # as DistributedDataParallel wraps it
     return [(name, p) for name, p in module.named_parameters() if p.requires_grad]

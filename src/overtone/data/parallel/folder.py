@@ -10,8 +10,8 @@ from overtone.data.imageset import Skipped
 from overtone.data.names import some
 from overtone.data.parallel.lines import read_lines
 from overtone.data.parallel.sentences import Sentences
-from overtone.data.parallel.source import LEVELS, ParallelSource, aligned, join
-from overtone.data.source import Level
+from overtone.data.parallel.source import ParallelSource, aligned, join
+from overtone.data.source import LEVELS, Level
 from overtone.errors import UserError, did_you_mean
 
 # WMT14's sets of news: the seed chooses by 2013's and is judged on 2014's.
@@ -28,12 +28,14 @@ LAYOUT = "Expected train, val (or valid, dev) and test, each in two files: {0}.{
 def read_folder(folder: Path, source: str, target: str) -> ParallelSource:
     """Read a folder of aligned files named after their language: train.en and train.de, and so on.
 
+    The part may stand within a name (opus.de-en-test.en); several files of training text are read one after the other.
     newstest2013 is the validation part and newstest2014 the test part, as WMT14 is used, in plain files or in WMT's
     own (newstest2014-deen-src.en.sgm). Files of other names are training text where there is none called train
     (WMT14's europarl-v7.de-en.en and so on), else left out; those of another pair (europarl-v7.cs-en.en) and those cut
     into words or subwords (train.tok.clean.bpe.32000.en) always are. Lines empty in one language are skipped.
 
-    Raises UserError for a file without its partner, two of different lengths, two of one level, or nothing to read.
+    Raises UserError for a file without its partner, two of different lengths, two to be chosen by or judged on, a name
+    that tells two parts, or nothing to read.
     """
     files, strangers = _files(folder, source, target)
     by_level, choices = _levels(folder, list(files))
@@ -57,13 +59,14 @@ def _levels(folder: Path, stems: list[str]) -> tuple[dict[Level, list[str]], lis
     others: list[str] = []
     prepared: list[str] = []
     for stem in stems:
-        level = LEVELS.get(stem.lower()) or NEWSTESTS.get(stem.lower())
-        if level:
+        if PREPARED.search(stem):
+            prepared.append(stem)
+        elif level := _level(folder, stem):
             by_level.setdefault(level, []).append(stem)
         else:
-            (prepared if PREPARED.search(stem) else others).append(stem)
+            others.append(stem)
     for level, same in by_level.items():
-        if len(same) > 1:
+        if len(same) > 1 and level != "train":
             raise UserError(f"{some(map(repr, same))} in {str(folder)!r} are all the {level} part: keep one.")
     texts = [stem for stem in others if not NEWSTEST.fullmatch(stem.lower())]
     if "train" not in by_level and texts:
@@ -71,6 +74,18 @@ def _levels(folder: Path, stems: list[str]) -> tuple[dict[Level, list[str]], lis
         others = [stem for stem in others if stem not in texts]
     reasons = ((prepared, "they are cut into words or subwords"), (others, "they are not called train, val or test"))
     return by_level, [("files left out", some(map(repr, names)), why) for names, why in reasons if names]
+
+
+def _level(folder: Path, stem: str) -> Level | None:
+    """Return the level that a file's name tells, in one of its parts; UserError where it tells two."""
+    if found := NEWSTESTS.get(stem.lower()):
+        return found
+    told = {LEVELS[part]: part for part in re.split(r"[._-]", stem.lower()) if part in LEVELS}
+    if len(told) > 1:
+        raise UserError(
+            f"{stem!r} in {str(folder)!r} is called both {' and '.join(map(repr, told.values()))}: rename it."
+        )
+    return next(iter(told), None)
 
 
 def _files(folder: Path, source: str, target: str) -> tuple[dict[str, tuple[Path, Path]], list[str]]:

@@ -7,8 +7,8 @@ from overtone.data import hub
 from overtone.data.imageset import Skipped
 from overtone.data.names import some
 from overtone.data.parallel.sentences import Sentences
-from overtone.data.parallel.source import LEVELS, ParallelSource, aligned
-from overtone.data.source import Level
+from overtone.data.parallel.source import ParallelSource, aligned
+from overtone.data.source import LEVELS, Level
 from overtone.errors import UserError
 
 NESTED = "translation"
@@ -100,5 +100,11 @@ def _rows(place: str, table: Any, column: str | None, source: str, target: str) 
     for batch in table.iter(batch_size=10_000):
         pairs = batch[column] if column else [dict(zip(batch, row)) for row in zip(*batch.values())]  # noqa: B905
         for pair in pairs:
-            yield f"{place}:{number}", pair.get(source) or "", pair.get(target) or ""
+            yield f"{place}:{number}", _text(pair, source), _text(pair, target)
             number += 1
+
+
+def _text(pair: dict[str, Any] | None, language: str) -> str:
+    """Return a sentence; nothing where the row has none, or no text."""
+    value = (pair or {}).get(language)
+    return value if isinstance(value, str) else ""

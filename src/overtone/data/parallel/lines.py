@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from overtone.errors import UserError
 
@@ -18,10 +19,15 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, str]]:
     """
     try:
         with Path(path).open("rb") as file:
-            for number, line in enumerate(file, 1):
-                yield number, _decode(line, path, number)
+            yield from lines_of(file, path)
     except OSError as error:
         raise UserError(f"The text {str(path)!r} cannot be read: {error.strerror}.") from error
+
+
+def lines_of(file: BinaryIO, name: Path | str) -> Iterator[tuple[int, str]]:
+    """Yield each line of a text that is open, as `read_lines` does; UserError if it is not UTF-8."""
+    for number, line in enumerate(file, 1):
+        yield number, _decode(line, name, number)
 
 
 def _decode(line: bytes, path: Path | str, number: int) -> str:

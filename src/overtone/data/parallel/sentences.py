@@ -1,5 +1,6 @@
 """Sentences in two languages, side by side."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,14 @@ class Sentences:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells these sentences, in this order, from others."""
+        found = hashlib.sha256()
+        for texts in (self.source, self.target):
+            found.update("".join(f"{text}\n" for text in texts).encode())
+        return found.hexdigest()
 
     def select(self, places: Iterable[int]) -> "Sentences":
         """Return the sentences at `places`, in that order."""

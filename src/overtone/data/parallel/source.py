@@ -3,12 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from overtone.data import source
 from overtone.data.imageset import Skipped
 from overtone.data.parallel.sentences import Sentences
 from overtone.data.source import Level
-
-LEVELS: dict[str, Level] = source.LEVELS | {"dev": "val", "development": "val"}
 
 
 @dataclass(frozen=True)

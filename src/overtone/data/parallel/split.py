@@ -64,12 +64,14 @@ def _require(learned: Sentences, given: Collection[Sentences], data: str) -> Non
 
 def _once(pairs: Sentences, choices: Choices) -> Sentences:
     """Return the pairs without those that came before."""
-    first = list({pair: place for place, pair in reversed(list(enumerate(_pairs(pairs))))}.values())[::-1]
+    first: dict[tuple[str, str], int] = {}
+    for place, pair in enumerate(_pairs(pairs)):
+        first.setdefault(pair, place)
     if len(first) == len(pairs):
         return pairs
     value = f"{count(len(pairs) - len(first), 'training pair')} left out"
     choices.append(("duplicates", value, "the same sentence with the same translation comes before"))
-    return pairs.select(first)
+    return pairs.select(first.values())
 
 
 def _draw(pairs: Sentences, seen: Sequence[set[str]], wanted: int, rng: random.Random) -> tuple[Sentences, Sentences]:

@@ -1,6 +1,7 @@
 """TSV, CSV and JSON-lines tables with a sentence and its translation in each row."""
 
 import csv
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ from overtone.data.imageset import Skipped
 from overtone.data.names import count, some
 from overtone.data.parallel.lines import read_lines
 from overtone.data.parallel.sentences import Sentences
-from overtone.data.parallel.source import LEVELS, ParallelSource, aligned, join
-from overtone.data.source import Level
+from overtone.data.parallel.source import ParallelSource, aligned, join
+from overtone.data.source import LEVELS, Level
 from overtone.data.tables import SPLIT_NAMES, BadRow, Line, recognised
 from overtone.errors import UserError
 
@@ -53,7 +54,7 @@ def read_parallel_table(path: Path, source: str, target: str) -> ParallelSource:
     rows: dict[Level, list[tuple[str, str, str]]] = {}
     skipped = []
     for line in lines:
-        place = f"{path}:{line.number}"
+        place = f"{path}:{line.number}" if line.kind == "line" else f"{path} {line.place}"
         try:
             row = (place, _cell(line, columns.source), _cell(line, columns.target))
             rows.setdefault(_level(line, columns.split), []).append(row)
@@ -72,7 +73,8 @@ def read_parallel_table(path: Path, source: str, target: str) -> ParallelSource:
 def _read(path: Path, source: str, target: str) -> tuple[list[str], list[Line], str]:
     """Return the columns' names, the lines that are not blank, and how the columns are known."""
     if path.suffix.lower() == ".csv":
-        text = "\n".join(line for _, line in read_lines(path))
+        # A cell may hold line feeds, between quotes, and all other characters at which Python splits
+        text = "\n".join(line.replace("\r", " ") for _, line in read_lines(path))
         try:
             cells = list(_csv_cells(text))
         except csv.Error as error:
@@ -90,6 +92,7 @@ def _read(path: Path, source: str, target: str) -> tuple[list[str], list[Line], 
         names, how = ["source", "target"], "the table has two columns, and no names above them"
     else:
         cells = cells[1:]
+        tables.refuse_twice(names)
     return names, [_line(number, row, names) for number, row in cells], how
 
 
@@ -102,7 +105,7 @@ def _csv_cells(text: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a CSV, whose separator is the one that cuts the first line into the most cells."""
     first = text.partition("\n")[0]
     separator = max(tables.SEPARATORS, key=lambda sign: len(next(csv.reader([first], delimiter=sign), [])))
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=separator)
+    reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=separator)
     for row in reader:
         yield reader.line_num, row
 
@@ -153,6 +156,10 @@ def _cell(line: Line, column: tuple[str, ...]) -> str:
         value = value.get(name) if isinstance(value, dict) else None
     if not isinstance(value, str | None):
         raise BadRow(f"no text in the column {'.'.join(column)!r}: {json.dumps(value)[:60]}")
+    try:
+        (value or "").encode()
+    except UnicodeEncodeError as error:  # JSON can name half of a pair of surrogates
+        raise BadRow(f"no Unicode text in the column {'.'.join(column)!r}: {ascii(value)[:60]}") from error
     return value or ""
 
 
