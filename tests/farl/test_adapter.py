@@ -221,8 +221,8 @@ def test_zero_shot_is_the_backbone_alone() -> None:
 @every
 @torch.no_grad()
 def test_templates_are_averaged(injection: str) -> None:
-    parts = [adapter(injection, (template,)).embed_texts(NEW) for template in ("{}", "a {}", "{} pic")]
-    both = adapter(injection, ("{}", "a {}", "{} pic")).embed_texts(NEW)
+    parts = [adapter(injection, (template,)).encode_classes(NEW)[0] for template in ("{}", "a {}", "{} pic")]
+    both = adapter(injection, ("{}", "a {}", "{} pic")).encode_classes(NEW)[0]
     mean = sum(parts) / 3
     assert_close(both, mean / mean.norm(dim=-1, keepdim=True), atol=1e-5, rtol=1e-5)  # type: ignore[union-attr]
 
@@ -258,7 +258,9 @@ def test_embeddings_for_retrieval(injection: str) -> None:
     assert_close(embedded.norm(dim=-1), torch.ones(5))
     assert_close(texts.norm(dim=-1), torch.ones(3))
     assert torch.equal(embedded, one.encode_images(images).f_c)
-    assert torch.equal(texts, one.encode_classes(["a dog", "a cat", "rain"])[0])
+    in_words = adapter(injection, ("a photo of {}",))  # names are put into words, texts are not
+    assert torch.equal(texts, in_words.embed_texts(["a dog", "a cat", "rain"]))
+    assert not torch.equal(texts, in_words.encode_classes(["a dog", "a cat", "rain"])[0])
     ranked = one.predict(images, ["a dog", "a cat", "rain"]).argsort(-1)
     assert torch.equal(ranked, (embedded @ texts.T).argsort(-1))
 
@@ -274,8 +276,11 @@ def test_pictures_come_as_records_images_and_paths_in_any_number(
     assert_close(features.f_c, features.f_c[:1].expand(4, -1))
     monkeypatch.setattr(module, "BATCH", 3)
     assert_close(one.encode_images(kinds).f_r, features.f_r)
-    with pytest.raises(BadImage, match="no such file"):
-        one.predict([tmp_path / "1.png"])
+    with pytest.raises(BadImage, match=r"1.png': there is no such file"):
+        one.predict([tmp_path / "0.png", tmp_path / "1.png"])
+    for none in (str(tmp_path / "0.png"), []):
+        with pytest.raises(ValueError, match="give pictures in a list"):
+            one.predict(none)
 
 
 # Saving and loading

@@ -2,7 +2,9 @@
 
 import importlib
 import json
+import shutil
 from collections.abc import Callable
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ import pytest
 import overtone as ot
 from overtone.errors import UserError
 from overtone.tasks import EvaluateConfig, PredictConfig, evaluate, predict
+from overtone.tasks.evaluate import UNKNOWN
+from overtone.tasks.runs import LEARNED
 
 MODULE = importlib.import_module("overtone.tasks.predict")  # the package's own `predict` is the function
 
@@ -69,8 +73,11 @@ def groups(config: EvaluateConfig) -> dict[str, int]:
     return {row.group: row.pictures for row in evaluate(config).comparisons}
 
 
-def test_all_pictures_are_scored_where_nothing_sets_test_pictures_apart(adapted: Path, photos: Path) -> None:
+def test_all_pictures_are_scored_where_nothing_sets_test_pictures_apart(
+    adapted: Path, tmp_path: Path, drawings: dict[str, list[bytes]], write_classes: Callable[..., Path]
+) -> None:
     """One of the four styles was not adapted to, and alone would always be right."""
+    photos = write_classes(tmp_path / "new", {style: files[10:16] for style, files in drawings.items()})
     assert groups(EvaluateConfig(str(adapted), str(photos))) == {"seen classes": 18}
     (photos / "twemoji").rename(photos / "dog")
     (photos / "noto").rename(photos / "cat")
@@ -79,12 +86,39 @@ def test_all_pictures_are_scored_where_nothing_sets_test_pictures_apart(adapted:
         "unseen classes": 12,
         "harmonic mean": 24,
     }
+    (photos / "fluent").rename(photos / "Fluent")  # the same class for all that
+    assert groups(EvaluateConfig(str(adapted), str(photos)))["seen classes"] == 12
+
+
+def test_pictures_learned_from_are_left_out_wherever_they_lie(adapted: Path, photos: Path) -> None:
+    """Of a copy of the run's own data, under other names, what it held out is left."""
+    for file in [*photos.rglob("*.webp")]:
+        file.rename(file.with_stem(f"again-{file.stem}"))
+    report = evaluate(EvaluateConfig(str(adapted), str(photos)))
+    made = json.loads((adapted / "metrics.json").read_text())
+    assert report.comparisons[0].pictures == made["comparisons"][0]["pictures"] == 3
+    assert report.comparisons[0].adapted.value == made["comparisons"][0]["adapted"]["value"]
+    assert [choice.value for choice in report.choices if choice.what == "test pictures left out"] == ["15 pictures"]
+    assert UNKNOWN not in report.notes
+    learned = set((adapted / LEARNED).read_text().split())
+    for file in photos.rglob("*.webp"):
+        if blake2b(file.read_bytes(), digest_size=16).hexdigest() not in learned:
+            file.unlink()
+    (photos / "twemoji").rmdir()
+    with pytest.raises(UserError, match=r"has learned from all 15 pictures of .*: give others to judge it by"):
+        evaluate(EvaluateConfig(str(adapted), str(photos)))
+
+
+def test_a_run_that_does_not_say_what_it_learned_from(adapted: Path, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(adapted, old := tmp_path / "old")
+    (old / LEARNED).unlink()
+    assert UNKNOWN in evaluate(EvaluateConfig(str(old), str(photos))).notes
 
 
 def test_only_the_test_level_is_scored_where_there_is_one(
     adapted: Path, tmp_path: Path, drawings: dict[str, list[bytes]], write_classes: Callable[..., Path]
 ) -> None:
-    for level, (start, stop) in {"train": (0, 3), "val": (3, 5), "test": (5, 9)}.items():
+    for level, (start, stop) in {"train": (6, 9), "val": (9, 11), "test": (11, 15)}.items():
         write_classes(tmp_path / "data" / level, {s: drawings[s][start:stop] for s in ("noto", "fluent")})
     config = EvaluateConfig(str(adapted), str(tmp_path / "data"), out=str(tmp_path / "new" / "out"))
     report = evaluate(config)
@@ -97,7 +131,19 @@ def test_only_the_test_level_is_scored_where_there_is_one(
     evaluate(config)  # again into the same folder
 
 
-def test_a_table_of_one_class_is_scored_among_all_of_the_adapters(adapted: Path, photos: Path) -> None:
+def test_copies_of_training_pictures_are_not_tested_on(
+    adapted: Path, tmp_path: Path, drawings: dict[str, list[bytes]], write_classes: Callable[..., Path]
+) -> None:
+    """As when a run divides the same data."""
+    for level, (start, stop) in {"train": (6, 9), "test": (8, 12)}.items():
+        write_classes(tmp_path / "data" / level, {s: drawings[s][start:stop] for s in ("noto", "fluent")})
+    assert groups(EvaluateConfig(str(adapted), str(tmp_path / "data"))) == {"seen classes": 6}
+
+
+def test_a_table_of_one_class_is_scored_among_all_of_the_adapters(
+    adapted: Path, tmp_path: Path, drawings: dict[str, list[bytes]], write_classes: Callable[..., Path]
+) -> None:
+    photos = write_classes(tmp_path / "new", {"noto": drawings["noto"][10:13]})
     table = photos / "rows.jsonl"
     rows = [{"image": f"noto/{n}.webp", "label": "noto"} for n in range(3)] + [{"image": "none.png", "label": "noto"}]
     table.write_text("\n".join(map(json.dumps, rows)))
@@ -105,11 +151,6 @@ def test_a_table_of_one_class_is_scored_among_all_of_the_adapters(adapted: Path,
     assert (report.comparisons[0].pictures, len(report.skipped)) == (3, 1)
     assert report.confusion is not None
     assert report.confusion.sum(axis=1).tolist() == [0, 3, 0]
-
-
-def test_figures_on_the_adapters_own_pictures_carry_a_warning(adapted: Path) -> None:
-    report = evaluate(EvaluateConfig(str(adapted), str(adapted.parent / "photos")))
-    assert report.notes == ["The adapter was fitted to some of these very pictures: the figures flatter it."]
 
 
 def test_emoji(adapted: Path, monkeypatch: pytest.MonkeyPatch) -> None:

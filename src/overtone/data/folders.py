@@ -57,7 +57,7 @@ def read_folder(root: Path) -> Source:
 def find_images(paths: Sequence[str]) -> list[Path]:
     """Return the picture files that `paths` name: files, folders (with all below them) and glob patterns.
 
-    Each file comes once.
+    Each file comes once; those of a kind that is not read come too, to be reported.
 
     Raises UserError for a path that leads to no picture.
     """
@@ -106,7 +106,8 @@ def _matches(path: str) -> list[Path]:
     if kind_of(target) == "file":
         return [target]
     matches = [target] if kind_of(target) == "folder" else _globbed(path)
-    return [file for match in matches for file in ([match] if _is_picture(match) else _below(match))]
+    kinds = EXTENSIONS | UNREAD_EXTENSIONS
+    return [file for match in matches for file in ([match] if _is_picture(match, kinds) else _below(match, kinds))]
 
 
 def _globbed(pattern: str) -> list[Path]:
@@ -114,13 +115,13 @@ def _globbed(pattern: str) -> list[Path]:
     return [Path(match) for match in sorted(found, key=natural_key)]
 
 
-def _below(folder: Path) -> list[Path]:
-    return [file for file in files_below(folder) if _is_picture(file)]
+def _below(folder: Path, kinds: frozenset[str] = EXTENSIONS) -> list[Path]:
+    return [file for file in files_below(folder) if _is_picture(file, kinds)]
 
 
-def _is_picture(path: Path) -> bool:
+def _is_picture(path: Path, kinds: frozenset[str]) -> bool:
     """Return whether the name says that this is a picture; a link that leads nowhere counts, to be reported as bad."""
-    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and not path.is_dir()
+    return path.suffix.lower() in kinds and not path.name.startswith(".") and not path.is_dir()
 
 
 def _scan(folder: Path) -> Listing:

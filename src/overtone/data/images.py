@@ -79,6 +79,8 @@ def _readable(source: str | Path | bytes | memoryview) -> Path | io.BytesIO:
         empty = not len(source)
     elif kind_of(source) != "file":  # a folder, a pipe that would block, or nothing
         raise BadImage("there is no such file")
+    elif Path(source).suffix.lower() in UNREAD_EXTENSIONS:
+        raise BadImage(UNREAD)
     else:
         empty = Path(source).stat().st_size == 0
     if empty:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from PIL import Image
 
 from overtone.data.images import BadImage, Held, open_image
-from overtone.data.names import natural_key
+from overtone.data.names import natural_key, same_names
 from overtone.errors import UserError, did_you_mean
 
 
@@ -63,6 +63,10 @@ class ImageSet:
         wanted = tuple(dict.fromkeys(names))
         require_classes(wanted, self.classes)
         return self.relabelled(wanted)
+
+    def known_as(self, names: Iterable[str]) -> "ImageSet":
+        """Return the same pictures, with the classes called as among `names` where they are but for case, _ and -."""
+        return replace(self, classes=tuple(same_names(self.classes, names)))
 
     def relabelled(self, names: Sequence[str]) -> "ImageSet":
         """Return the pictures whose class is among `names`, labelled in that order; a name may have no pictures."""

@@ -63,25 +63,30 @@ class Tests:
     """Pictures to judge an adapter on."""
 
     images: ImageSet
-    set_apart: bool  # whether the data itself sets them apart from those to learn from
+    published: bool  # whether they are the field's, and so are left as they are
     skipped: tuple[Skipped, ...]
     choices: tuple[tuple[str, str, str], ...]
 
 
 def load_tests(data: str, image_column: str | None = None, label_column: str | None = None) -> Tests:
-    """Return the pictures of the test level of `data`, or all where it has none. Raises UserError."""
+    """Return the pictures of the test level of `data`, less copies of those to learn from, or all where it has none.
+
+    Raises UserError.
+    """
     source = _source(data, image_column, label_column)
     if source is None:
         splits = _emoji()
         rows = [row for part in (splits.test, splits.unseen) if part for row in _rows(part)]
         return Tests(image_set(rows), True, (), splits.choices[1:])
-    rows = source.levels.get("test", [])
-    if rows:
-        choice = ("test pictures", f"the test level, {count(len(rows), 'picture')}", "the data has one")
-        return Tests(image_set(rows), True, source.skipped, (*source.choices, choice))
+    if rows := source.levels.get("test", []):
+        choices = [("test pictures", f"the test level, {count(len(rows), 'picture')}", "the data has one")]
+        if not source.published:
+            train = source.levels.get("train", [])
+            rows = _apart(rows, train, "test", data, copies([*train, *rows]), choices)
+        return Tests(image_set(rows), source.published, source.skipped, (*source.choices, *choices))
     rows = [row for level in source.levels.values() for row in level]
     choice = ("test pictures", f"all, {count(len(rows), 'picture')}", source.lacks.format("test"))
-    return Tests(image_set(rows), False, source.skipped, (*source.choices, choice))
+    return Tests(image_set(rows), source.published, source.skipped, (*source.choices, choice))
 
 
 def is_hub_id(data: str) -> bool:
@@ -198,9 +203,8 @@ def _divide(source: Source, data: str, seed: int, choices: Choices) -> tuple[lis
         choices.append(("training pictures", "none", source.lacks.format("train")))
     if not as_published:
         choices += _in_two_classes([*train, *val, *test], same)
-        val, test = (
-            _apart(part, train, what, data, same, choices) for part, what in ((val, "validation"), (test, "test"))
-        )
+        test = _apart(test, train, "test", data, same, choices)
+        val = _apart(val, [*train, *test], "validation", data, same, choices)
     return train, val, test
 
 
@@ -226,13 +230,14 @@ def _in_two_classes(rows: list[Row], same: dict[int, int]) -> Choices:
 
 
 def _apart(
-    part: list[Row], train: list[Row], what: str, data: str, same: dict[int, int], choices: Choices
+    part: list[Row], others: list[Row], what: str, data: str, same: dict[int, int], choices: Choices
 ) -> list[Row]:
-    """Leave out pictures that are learned from; UserError when no test picture is left."""
-    learned = {same[id(row)] for row in train}
-    kept = [row for row in part if same[id(row)] not in learned]
+    """Leave out pictures that are among `others`; UserError when no test picture is left."""
+    there = {same[id(row)] for row in others}
+    kept = [row for row in part if same[id(row)] not in there]
     if left := len(part) - len(kept):
-        choices.append((f"{what} pictures left out", count(left, "picture"), "identical to training pictures"))
+        those = "training pictures" if what == "test" else "training or test pictures"
+        choices.append((f"{what} pictures left out", count(left, "picture"), f"identical to {those}"))
     if part and not kept and what == "test":
         raise UserError(
             f"All {len(part)} test pictures of {data!r} are identical to training pictures, so that nothing "

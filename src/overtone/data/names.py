@@ -32,6 +32,12 @@ def clean_names(names: Iterable[str], place: str) -> dict[str, str]:
     return cleaned
 
 
+def same_names(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return names, each as it is among the `known` where it is one of them but for case, _ and -."""
+    owner = {clean_name(name).casefold(): name for name in known}
+    return [owner.get(clean_name(name).casefold(), name) for name in names]
+
+
 def refuse_case_alone(names: Iterable[str], place: str) -> None:
     """Raise UserError, which names `place`, for two names that upper and lower case alone tell apart once clean."""
     owner: dict[str, str] = {}

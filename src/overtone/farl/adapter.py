@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 import overtone
-from overtone.data import ImageSet, Record, open_image
+from overtone.data import BadImage, ImageSet, Record, open_image
 from overtone.data.folders import neighbours
+from overtone.data.names import same_names
 from overtone.errors import UserError, did_you_mean
 from overtone.farl.fitting import VIEWS, Objective, Rows, Source, Validation, average_pictures, average_streams
 from overtone.farl.model import FarlConfig, FarlModel
@@ -144,9 +145,10 @@ class Adapter:
     def encode_images(self, images: Iterable[Picture], frozen: bool = False) -> ImageFeatures:
         """Return the features of pictures, with `frozen` the unadapted tower's too, which cost half as much again.
 
-        Raises BadImage for a picture that cannot be read.
+        Raises BadImage, which names the picture, for one that cannot be read, and ValueError where there is none.
         """
-        images = list(images)
+        if isinstance(images, str | Path) or not (images := list(images)):
+            raise ValueError("give pictures in a list, one or more")
         parts = []
         for start in range(0, len(images), BATCH):
             pixels = [self.backbone.pixels(_open(image)) for image in images[start : start + BATCH]]
@@ -192,8 +194,10 @@ class Adapter:
     ) -> tuple[Float[Tensor, "classes features"], bool]:
         """Return what pictures are compared with, and whether all classes were adapted to.
 
-        Only then their prototypes are in it: beside a class that has none they would tip the scales.
+        Only then their prototypes are in it: beside a class that has none they would tip the scales. A name is known
+        whatever its case, and with _ or - for spaces.
         """
+        classes = same_names(classes, self.classes)
         w, _ = self.encode_classes(classes, templates)
         number = {name: i for i, name in enumerate(self.classes)}
         seen = set(classes) <= set(number)
@@ -222,8 +226,8 @@ class Adapter:
         return self.encode_images(images).f_c
 
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "texts features"]:
-        """Return unit embeddings of texts in the adapted space, for retrieval."""
-        return self.encode_classes(texts)[0]
+        """Return unit embeddings of texts, as they are, in the adapted space, for retrieval."""
+        return self.encode_classes(texts, ("{}",))[0]
 
     def describe(self) -> dict[str, Any]:
         """Return all that stands in the adapter's JSON."""
@@ -285,7 +289,11 @@ def versions() -> dict[str, str]:
 
 
 def _open(image: Picture) -> Image.Image:
-    return image.open() if isinstance(image, Record) else open_image(image)
+    try:
+        return image.open() if isinstance(image, Record) else open_image(image)
+    except BadImage as error:
+        place = image.source if isinstance(image, Record) else image
+        raise BadImage(f"{str(place)!r}: {error}") from error
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

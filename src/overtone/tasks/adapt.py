@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 from overtone.files import write_atomically
 from overtone.tasks.names import read_names, read_templates
 from overtone.tasks.options import require_at_least, require_seed
-from overtone.tasks.runs import CHECKPOINTS, begun, require_pictures
+from overtone.tasks.runs import CHECKPOINTS, begun, require_pictures, write_learned
 
 if TYPE_CHECKING:
     from overtone.data import ImageSet, Splits
@@ -85,7 +85,7 @@ def adapt(config: AdaptConfig) -> AdaptResult:
 
     Raises UserError for what the user can mend, and KeyboardInterrupt that says how to go on.
     """
-    from overtone.data import check_splits, load
+    from overtone.data import check_splits, few_shot, load
     from overtone.models.backbone import load_backbone
     from overtone.training import pick_device
 
@@ -97,20 +97,24 @@ def adapt(config: AdaptConfig) -> AdaptResult:
         backbone = load_backbone(config.model, config.device)
         splits = check_splits(splits)
         require_pictures(splits, "leave the class out with --classes")
-        adapter = fit(config, splits, backbone, templates, folder)
+        train = splits.train if config.shots is None else few_shot(splits.train, config.shots, config.seed)
+        adapter = fit(config, train, splits.val, backbone, templates, folder)
         report = judge(config, splits, adapter)
-        write_run(folder, adapter, report)
+        write_run(folder, adapter, report, train)
     return AdaptResult(folder, adapter, report)
 
 
 def fit(
-    config: AdaptConfig, splits: "Splits", backbone: "Backbone", templates: list[str] | None, folder: Path
+    config: AdaptConfig,
+    train: "ImageSet",
+    val: "ImageSet | None",
+    backbone: "Backbone",
+    templates: list[str] | None,
+    folder: Path,
 ) -> "Adapter":
-    """Draw the shots and fit the adapter."""
-    from overtone.data import few_shot
+    """Fit the adapter to the pictures drawn."""
     from overtone.farl import Adapter, recipe_for
 
-    train = splits.train if config.shots is None else few_shot(splits.train, config.shots, config.seed)
     recipe = recipe_for(backbone, config.prototypes)
     return Adapter.fit(
         train,
@@ -128,7 +132,7 @@ def fit(
         config.amplitude_mix,
         folder / CHECKPOINTS,
         config.resume,
-        validation=splits.val,
+        validation=val,
     )
 
 
@@ -191,7 +195,7 @@ def how_adapted(config: AdaptConfig, adapter: "Adapter") -> "list[Choice]":
     ]
 
 
-def write_run(folder: Path, adapter: "Adapter", report: "AdaptReport") -> None:
+def write_run(folder: Path, adapter: "Adapter", report: "AdaptReport", learned: "ImageSet") -> None:
     """Write everything a run leaves; adapter.json comes last, so that a folder with it is whole."""
     from overtone.report import model_card
     from overtone.tasks.reporting import write_figures
@@ -205,6 +209,7 @@ def write_run(folder: Path, adapter: "Adapter", report: "AdaptReport") -> None:
         "tags": ["few-shot", "farl"],
     }
     write_atomically(folder / "README.md", model_card(report, front))
+    write_learned(folder, learned)
     adapter.save(folder)
 
 

@@ -2,16 +2,16 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Union
 
 from tyro.conf import Positional, arg
 
 from overtone.errors import UserError, did_you_mean
-from overtone.tasks.folders import read_settings, resolved_data, writable
+from overtone.tasks.folders import read_settings, writable
 from overtone.tasks.protocols import PROTOCOLS
-from overtone.tasks.runs import finished_by
+from overtone.tasks.runs import LEARNED, finished_by, read_learned
 
 if TYPE_CHECKING:
     from overtone.data import ImageSet, Tests
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from overtone.report.translation import TranslationReport
     from overtone.tasks.judging import Part
 
+UNKNOWN = f"The run has no {LEARNED}: where it learned from some of these pictures, the figures flatter it."
 Report = Union["AdaptReport", "TrainReport", "TranslationReport"]
 
 
@@ -68,10 +69,9 @@ def score_pictures(config: EvaluateConfig, device: str) -> "AdaptReport | TrainR
     """Return the report on an adapter or a trained network."""
     from overtone.data import load_tests
 
-    tests = load_tests(config.data, config.image_column, config.label_column)
-    if finished_by(config.adapter) == "train":
-        return score_network(config, tests, device)
-    return score_adapter(config, tests, device)
+    tests, notes = not_learned(load_tests(config.data, config.image_column, config.label_column), config)
+    score = score_network if finished_by(config.adapter) == "train" else score_adapter
+    return score(config, tests, notes, device)
 
 
 def score_sentences(config: EvaluateConfig, device: str) -> "TranslationReport":
@@ -89,7 +89,7 @@ def require_run(run: str) -> None:
     raise UserError(f"{said} For a run of yours, name its folder.")
 
 
-def score_adapter(config: EvaluateConfig, tests: "Tests", device: str) -> "AdaptReport":
+def score_adapter(config: EvaluateConfig, tests: "Tests", notes: list[str], device: str) -> "AdaptReport":
     """Return the report on an adapter."""
     from overtone.data import check
     from overtone.farl import Adapter
@@ -102,14 +102,14 @@ def score_adapter(config: EvaluateConfig, tests: "Tests", device: str) -> "Adapt
     return build_report(
         title(config),
         adapter,
-        divide(images, adapter.classes),
+        divide(images.known_as(adapter.classes), adapter.classes),
         [*(Choice(*choice) for choice in tests.choices), Choice("adapter", config.adapter, how)],
         [*tests.skipped, *bad],
-        [] if tests.set_apart else own_pictures(config),
+        notes,
     )
 
 
-def score_network(config: EvaluateConfig, tests: "Tests", device: str) -> "TrainReport":
+def score_network(config: EvaluateConfig, tests: "Tests", notes: list[str], device: str) -> "TrainReport":
     """Return the report on a trained network; pictures of classes that it does not know are left out."""
     from overtone.data.names import count, some
     from overtone.data.pixels import read_pixels
@@ -120,16 +120,15 @@ def score_network(config: EvaluateConfig, tests: "Tests", device: str) -> "Train
     if config.model is not None:
         raise UserError(f"--model is the backbone of an adapter: {config.adapter!r} is a trained network and has none.")
     classifier = Classifier.load(config.adapter, device)
-    known = tests.images.relabelled(classifier.classes)
+    known = tests.images.known_as(classifier.classes).relabelled(classifier.classes)
     if not len(known):
         raise UserError(
             f"No picture in {config.data!r} is of a class of {config.adapter!r}: it knows {some(classifier.classes)}, "
             f"and the data has {some(tests.images.classes)}."
         )
     pixels, bad = read_pixels(known, classifier.framing, device)
-    notes = [] if tests.set_apart else own_pictures(config)
     if left := len(tests.images) - len(known):
-        notes.append(f"{count(left, 'picture')} of classes that the network does not know are left out.")
+        notes = [*notes, f"{count(left, 'picture')} of classes that the network does not know are left out."]
     choices = [*(Choice(*choice) for choice in tests.choices), Choice("network", config.adapter, "named by you")]
     report = training_report(title(config), classifier, pixels, choices, notes)
     report.skipped = [*tests.skipped, *bad]
@@ -151,12 +150,29 @@ def divide(images: "ImageSet", adapted_to: tuple[str, ...]) -> "list[tuple[Image
     return [(part, kind) for part, kind in parts if len(part)]
 
 
-def own_pictures(config: EvaluateConfig) -> list[str]:
-    """Return a warning where the run learned from pictures of the very data that it is judged on."""
-    if read_settings(Path(config.adapter)).get("data") != resolved_data(config.data):
-        return []
-    what = "network" if finished_by(config.adapter) == "train" else "adapter"
-    return [f"The {what} was fitted to some of these very pictures: the figures flatter it."]
+def not_learned(tests: "Tests", config: EvaluateConfig) -> "tuple[Tests, list[str]]":
+    """Return the pictures that the run did not learn from, and a note where that cannot be known.
+
+    A picture is known by its bytes, wherever it lies now. Raises UserError where none is left.
+    """
+    from overtone.data.copies import digests
+    from overtone.data.names import count
+
+    learned = read_learned(Path(config.adapter))
+    if learned is None:
+        return tests, [UNKNOWN]
+    if tests.published:
+        return tests, []
+    kept = [row for row, digest in enumerate(digests(tests.images.records)) if digest not in learned]
+    left = len(tests.images) - len(kept)
+    if not left:
+        return tests, []
+    if not kept:
+        raise UserError(
+            f"{config.adapter!r} has learned from all {left:,} pictures of {config.data!r}: give others to judge it by."
+        )
+    choice = ("test pictures left out", count(left, "picture"), f"{config.adapter!r} has learned from them")
+    return replace(tests, images=tests.images.select(kept), choices=(*tests.choices, choice)), []
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from overtone.processes import process_number, processes
 from overtone.tasks.folders import SETTINGS, read_settings, resolved_data, writable
 
 if TYPE_CHECKING:
-    from overtone.data import Splits
+    from overtone.data import ImageSet, Splits
 
 FINISHED = {
     "adapt": "adapter.json",
@@ -27,6 +27,7 @@ FINISHED = {
     "translate": "translator.json",  # `train --task translate`
 }  # by verb, the file that it writes last
 CHECKPOINTS = "checkpoints"
+LEARNED = "learned_from.txt"  # a digest of each picture's bytes, so that it is known again under any name
 IN_ONE_GO = "settings.json"  # of a run that is not gone on with: not SETTINGS, by which an interrupted one is known
 FREE = ("out", "resume", "tensorboard")  # settings that may differ on resuming
 
@@ -83,6 +84,19 @@ def in_one_go(config: Any, data: str, resolved: dict[str, Any]) -> Iterator[Path
 def finished_by(folder: str | Path) -> str | None:
     """Return the verb whose finished run a folder holds; None when it holds none."""
     return next((verb for verb, last in FINISHED.items() if (Path(folder) / last).is_file()), None)
+
+
+def write_learned(folder: Path, images: "ImageSet") -> None:
+    """Write which pictures a run learned from."""
+    from overtone.data.copies import digests
+
+    write_atomically(folder / LEARNED, "".join(f"{digest}\n" for digest in digests(images.records) if digest))
+
+
+def read_learned(folder: Path) -> frozenset[str] | None:
+    """Return the digests of the pictures that a run learned from; None where it does not say."""
+    file = folder / LEARNED
+    return frozenset(file.read_text(encoding="utf-8").split()) if file.is_file() else None
 
 
 def read_description(folder: Path, verb: str, made_for: int) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from overtone.errors import UserError
 from overtone.files import write_atomically
 from overtone.processes import process_number, processes
 from overtone.tasks.options import as_option, require_at_least, require_seed
-from overtone.tasks.runs import CHECKPOINTS, begun, require_pictures
+from overtone.tasks.runs import CHECKPOINTS, begun, require_pictures, write_learned
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from overtone.data import Splits
+    from overtone.data import ImageSet, Splits
     from overtone.data.augment import Augmentation
     from overtone.data.pixels import Framing, Pixels, Views
     from overtone.report import Choice
@@ -136,7 +136,7 @@ def train(config: TrainConfig, network: "PreTrainedModel | None" = None) -> "Tra
         log = fit(config, preset, classifier, sets, folder)
         report = judge(config, preset, classifier, sets, splits, log)
         if not process_number():
-            write(folder, classifier, report)
+            write(folder, classifier, report, splits.train)
     return TrainResult(folder, classifier, report)
 
 
@@ -320,13 +320,14 @@ def described(augmentation: "Augmentation") -> str:
     return ", ".join(parts)
 
 
-def write(folder: Path, classifier: "Classifier", report: "TrainReport") -> None:
+def write(folder: Path, classifier: "Classifier", report: "TrainReport", learned: "ImageSet") -> None:
     """Write everything a run leaves; classifier.json comes last, so that a folder with it is whole."""
     from overtone.report.training_files import training_card, write_training_figures
 
     write_training_figures(report, folder)
     front = {"library_name": "overtone", "pipeline_tag": "image-classification", "tags": ["shfin"]}
     write_atomically(folder / "README.md", training_card(report, front))
+    write_learned(folder, learned)
     classifier.save(folder)
 
 
