@@ -6,6 +6,7 @@ same sentences. Lengths are of the source, in words between spaces. Mean and sta
 
 import argparse
 import csv
+import json
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -28,6 +29,12 @@ def by_length(translations: Path) -> dict[range, tuple[int, float]]:
     return found
 
 
+def encoder(run: Path) -> str:
+    """Return which encoder a run is of, and how long it was trained."""
+    settings = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    return f"{settings['preset'].partition(': ')[2]}, {settings['steps']:,} steps"
+
+
 def main() -> None:
     """Print the table: a row for each range of lengths, a column for each encoder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -40,8 +47,8 @@ def main() -> None:
     for run in runs:
         for lengths, (count, bleu) in by_length(run).items():
             counts[lengths] = count
-            scores[lengths][run.parent.name.rsplit("-", 1)[0]].append(bleu)
-    encoders = list(scores[LENGTHS[0]])
+            scores[lengths][encoder(run.parent)].append(bleu)
+    encoders = list(next(iter(scores.values())))
     print(f"| words | sentences | {' | '.join(encoders)} |\n|---|---:|{'---:|' * len(encoders)}")
     for lengths, row in scores.items():
         print(f"| from {lengths.start} | {counts[lengths]:,} | {' | '.join(map(spread, row.values()))} |")

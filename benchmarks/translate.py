@@ -3,7 +3,7 @@
 The encoder mixes by attention, SHFIN, FNet or AFNO, all else equal: the same pairs, subwords, steps and seeds, by one
 recipe of `overtone train --task translate`, through `overtone.tasks.train`. More rows have SHFIN with a gate, with
 attention in the last layer, and as cross-attention too. BLEU (sacrebleu, 13a) and chrF of test sentences, 4 beams,
-mean and standard deviation over seeds.
+mean and standard deviation over seeds. Runs are kept, so that a change of decoding asks for no training.
 
 Beside them: trained parameters; multiply-adds of a pair of 128 + 128 tokens; milliseconds for 64 sentences of 128 and
 of 1,024 tokens through the encoder, the median of rounds in which all take turns; and the peak memory of a step of
@@ -11,6 +11,7 @@ training without the optimiser: weights, and what forward and backward pass of 1
 """
 
 import argparse
+import re
 import shutil
 import statistics
 import tempfile
@@ -20,7 +21,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from benchmarks.table import clock, kept, machine
@@ -31,9 +31,11 @@ from overtone.data.parallel import ParallelSplits, Sentences, load_parallel, tra
 from overtone.models import ShfinForTranslation
 from overtone.tasks import TrainConfig, train
 from overtone.tasks.bench import peak_on_cpu, peak_on_cuda
-from overtone.tasks.translate import TranslateResult
+from overtone.tasks.runs import finished_by
 from overtone.tasks.translate_presets import TRANSLATION_PRESETS
+from overtone.tasks.translate_reporting import scored
 from overtone.tasks.translate_training import token_loss
+from overtone.tasks.translator import BEAMS, LENGTH_PENALTY, Translator
 
 GATED, HYBRID = "SHFIN, gated", "SHFIN, gated, the last layer attention"
 ROWS: dict[str, dict[str, str]] = {
@@ -67,11 +69,13 @@ def recipe(row: str, size: str) -> str:
     return name
 
 
-def score(row: str, seed: int, data: Path, options: argparse.Namespace) -> dict[str, float]:
-    """Train one network, leave its run beside the scores, and return its scores on the test sentences."""
-    started = clock(options.device)
-    out = options.out / f"{row}-{seed}".replace(" ", "-").replace(",", "")
-    shutil.rmtree(out, ignore_errors=True)  # of an interrupted benchmark, or of another setting
+def score(row: str, seed: int, data: Path, out: Path, options: argparse.Namespace) -> dict[str, float]:
+    """Return the scores of one network on the test sentences: of the run in `out`, trained now where there is none."""
+    if finished_by(out):
+        splits = load_parallel(str(data), 0)
+        report = scored(row, Translator.load(out, options.device), splits.test)
+        return {score.name: score.value for score in report.scores}
+    shutil.rmtree(out, ignore_errors=True)  # of an interrupted benchmark
     config = TrainConfig(
         str(data),
         out=str(out),
@@ -83,10 +87,27 @@ def score(row: str, seed: int, data: Path, options: argparse.Namespace) -> dict[
         device=options.device,
         **ROWS[row],  # type: ignore[arg-type]
     )
-    result = train(config)
-    assert isinstance(result, TranslateResult)
-    minutes = (clock(options.device) - started) / 60
-    return {score.name: score.value for score in result.report.scores} | {"minutes to train": minutes}
+    return {score.name: score.value for score in train(config).report.scores}  # type: ignore[union-attr]
+
+
+def scores(options: argparse.Namespace, data: Path) -> dict[str, dict[str, list[float]]]:
+    """Return the scores of every row with every seed, by row and name; those kept in `options.out` as they are."""
+    preset = TRANSLATION_PRESETS[options.size]
+    batch, steps = options.batch_size or preset.batch_size, options.steps or preset.steps
+    some = f"{options.pairs or 'all'} and {options.test_pairs or 'all'} pairs of {options.data}"
+    found: dict[str, dict[str, list[float]]] = {row: defaultdict(list) for row in options.rows}
+    for seed in options.seeds:
+        for row in options.rows:
+            run = f"{options.size}, {some}, {steps} steps of {batch}, {row}, seed {seed}"
+            key = f"{run}; {BEAMS} beams, length penalty {LENGTH_PENALTY}"
+            out = options.out / re.sub(r"\W+", "-", run)
+            started = clock(options.device)
+            figures = kept(options.out / SCORES, key, partial(score, row, seed, data, out, options))
+            said = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
+            print(f"{run}: {said}; {(clock(options.device) - started) / 60:.0f} minutes", flush=True)
+            for name, value in figures.items():
+                found[row][name].append(value)
+    return found
 
 
 def network(row: str, size: str, tokenizer: PreTrainedTokenizerFast) -> ShfinForTranslation:
@@ -158,8 +179,8 @@ def spread(values: list[float]) -> str:
     return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
 
 
-def main() -> None:
-    """Train every row with every seed, measure what each costs, and print the table."""
+def arguments() -> argparse.Namespace:
+    """Return what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="debian-en-de")
     parser.add_argument("--size", choices=list(TRANSLATION_PRESETS), default="tiny")
@@ -172,33 +193,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("runs/translate"), help="where scores and runs are kept")
-    options = parser.parse_args()
-    preset = TRANSLATION_PRESETS[options.size]
-    batch, steps = options.batch_size or preset.batch_size, options.steps or preset.steps
-    some = f"{options.pairs or 'all'} and {options.test_pairs or 'all'} pairs of {options.data}"
-    setting = f"{options.size}, {some}, {steps} steps of {batch}"
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train every row with every seed, measure what each costs, and print the table."""
+    options = arguments()
     splits = load_parallel(options.data, 0)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder, "data")
         data.mkdir()
         write_pairs(splits, options.pairs, options.test_pairs, data)
-        scores: dict[str, dict[str, list[float]]] = {row: defaultdict(list) for row in options.rows}
-        for seed in options.seeds:
-            for row in options.rows:
-                key = f"{setting}, {row}, seed {seed}"
-                figures = kept(options.out / SCORES, key, partial(score, row, seed, data, options))
-                said = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
-                print(f"seed {seed}, {row}: {said}", flush=True)
-                for name, value in figures.items():
-                    scores[row][name].append(value)
+        found = scores(options, data)
         learned = load_parallel(str(data), 0, splits.source_language, splits.target_language).train
-        tokenizer = train_subwords(learned, preset.vocabulary, Path(folder, "subwords"))
-        models = {row: network(row, options.size, tokenizer).to(options.device) for row in options.rows}
-        costing = costs(models, options.rounds)
-    print(f"\n{options.size}, {len(learned):,} pairs, {steps:,} steps; {machine()}\n")
-    rows: dict[str, dict[str, Any]] = {
-        row: {name: spread(values) for name, values in scores[row].items()} | costing[row] for row in options.rows
-    }
+        tokenizer = train_subwords(learned, TRANSLATION_PRESETS[options.size].vocabulary, Path(folder, "subwords"))
+    models = {row: network(row, options.size, tokenizer).to(options.device) for row in options.rows}
+    costing = costs(models, options.rounds)
+    print(f"\n{options.size}, {len(learned):,} pairs; {machine()}\n")
+    rows = {row: {name: spread(values) for name, values in found[row].items()} | costing[row] for row in options.rows}
     columns = list(rows[options.rows[0]])
     print(f"| encoder | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}")
     for row, cells in rows.items():
