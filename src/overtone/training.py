@@ -223,7 +223,10 @@ def pick_device(name: str) -> str:
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return next(device for device in ("cuda", "mps", "cpu") if there[device])
-    if not there.get(name.split(":")[0], False):
+    kind, _, number = name.partition(":")
+    if kind == "cuda" and number:
+        raise UserError(f"--device {name}: give cuda, and choose the GPU by CUDA_VISIBLE_DEVICES={number}.")
+    if not there.get(name, False):
         found = ", ".join(device for device in there if there[device])
         near = "" if name in there else did_you_mean(name, there)
         raise UserError(f"--device {name}: not on this machine, which has {found}.{near}")

@@ -112,6 +112,18 @@ def test_mixed_precision_is_the_same_again():
     torch.testing.assert_close(gradients, [p.grad for p in encode.parameters()])  # the same operations, summed in turn
 
 
+def test_chunks_without_a_gradient_too():
+    seen: list[int] = []
+
+    def encode(rows: torch.Tensor) -> torch.Tensor:
+        seen.append(len(rows))
+        return rows
+
+    with torch.no_grad():
+        assert torch.equal(encode_in_chunks(encode, IMAGES, 11), IMAGES)
+    assert max(seen) == 11
+
+
 @pytest.mark.parametrize("chunk", [0, -1])
 def test_a_chunk_of_nothing(chunk):
     with pytest.raises(ValueError, match=f"chunk must be 1 or more, got {chunk}"):

@@ -104,6 +104,18 @@ def test_positions_of_float64_keep_the_phases_of_long_signals() -> None:
     assert (network.features(x.float()) - exact).abs().max() > 1e-3
 
 
+def test_half_precision_leaves_the_frequencies_as_they_are(tmp_path: Path) -> None:
+    """Rounded to bfloat16 they would be other ones, whichever way the network comes to it."""
+    network = little(bandwidth=17.3)
+    assert network.encoding is not None
+    network.save_pretrained(tmp_path / "single")
+    little(bandwidth=17.3).to(torch.bfloat16).save_pretrained(tmp_path / "half")
+    for folder, dtype in (("single", torch.bfloat16), ("half", None), ("half", torch.bfloat16)):
+        read = CoordinateNetwork.from_pretrained(tmp_path / folder, dtype=dtype)
+        assert torch.equal(read.encoding.frequencies, network.encoding.frequencies)
+        assert read.layers[0].weight.dtype == torch.bfloat16
+
+
 def test_half_precision_layers_see_positions_in_full() -> None:
     network = little().to(torch.bfloat16)
     assert network(torch.rand(4, 2)).dtype == torch.bfloat16

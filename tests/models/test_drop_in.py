@@ -236,8 +236,11 @@ def test_vit_asked_for_attention_weights_has_none(attention: str) -> None:
 def test_a_vit_at_another_resolution() -> None:
     swap(model := vit())
     assert model(pictures(height=96, width=96), interpolate_pos_encoding=True).logits.shape == (2, 5)
+    for height, width, there in ((64, 96, "8 x 12"), (72, 128, "9 x 16")):  # as many patches as 12 x 12
+        with pytest.raises(ValueError, match=f"{there} patches are not in proportion to the model's 8 x 8"):
+            model(pictures(height=height, width=width), interpolate_pos_encoding=True)
     with pytest.raises(ValueError, match="96 patches are no grid in proportion to the model's 8 x 8"):
-        model(pictures(height=64, width=96), interpolate_pos_encoding=True)
+        OverTokens(nn.Identity(), (8, 8))(torch.zeros(1, 97, 3))
 
 
 def test_a_mask_is_refused() -> None:

@@ -18,8 +18,10 @@ def encode_in_chunks(encode: Callable[[Tensor], Tensor], inputs: Tensor, chunk: 
     No row may depend on another, which batch normalisation in training mode breaks. Raises ValueError for a chunk below
     1.
     """
-    if chunk is None or not torch.is_grad_enabled():
+    if chunk is None:
         return encode(inputs)
     if chunk < 1:
         raise ValueError(f"chunk must be 1 or more, got {chunk}")
+    if not torch.is_grad_enabled():
+        return torch.cat([encode(rows) for rows in inputs.split(chunk)])
     return torch.cat([checkpoint(encode, rows, use_reentrant=False) for rows in inputs.split(chunk)])

@@ -75,6 +75,9 @@ class CoordinateConfig(PreTrainedConfig):
         super().__init__(**kwargs)
 
 
+FREQUENCIES = ["frequencies"]  # rounded to half precision they would be other ones
+
+
 class CoordinateNetwork(PreTrainedModel):
     """A ReLU network on Fourier features of a position, whose output is the signal's value there.
 
@@ -82,6 +85,7 @@ class CoordinateNetwork(PreTrainedModel):
     """
 
     config_class = CoordinateConfig
+    _keep_in_fp32_modules_strict = FREQUENCIES
     config: CoordinateConfig
     base_model_prefix = "coordinate"
     main_input_name = "positions"

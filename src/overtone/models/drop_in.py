@@ -218,6 +218,17 @@ def _put(model: PreTrainedModel, places: Mapping[str, _Place], mixers: Mapping[s
         vit = isinstance(place.layer, ViTAttention)
         over = OverTokens(mixers[name], place.grid) if vit else OverMap(mixers[name])
         model.set_submodule(name, over.train(place.layer.training))
+    for module in model.modules():
+        if isinstance(module, ViTPatchEmbeddings):
+            module.register_forward_pre_hook(_in_proportion)
+
+
+def _in_proportion(embeddings: ViTPatchEmbeddings, inputs: tuple[Tensor, ...]) -> None:
+    """Raise ValueError for pictures of other proportions: the mixers know the number of patches alone."""
+    there = [side // patch for side, patch in zip(inputs[0].shape[-2:], embeddings.patch_size, strict=True)]
+    own = [side // patch for side, patch in zip(embeddings.image_size, embeddings.patch_size, strict=True)]
+    if there[0] * own[1] != there[1] * own[0]:
+        raise ValueError(f"{there[0]} x {there[1]} patches are not in proportion to the model's {own[0]} x {own[1]}")
 
 
 def _attention(model: nn.Module) -> dict[str, _Place]:

@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from transformers import AutoConfig, AutoModel, BertConfig, PreTrainedConfig, PreTrainedModel
 
 from overtone.models.backbone import EMBEDDED, Backbone, digest_of_files, read_model, weight_files
+from overtone.models.coordinate import FREQUENCIES
 from overtone.models.encoders import ImageEncoder
 from overtone.models.preparation import (
     MEAN,
@@ -28,6 +29,7 @@ from overtone.models.tower import Tower
 from overtone.models.towers import TEXT, VISION
 from overtone.nn import PatchSpectrum
 
+KEPT_PRECISE = [*PRECISE, *FREQUENCIES]
 EMBEDDED_FOLDER = Path(str(files("overtone") / "assets/embedded"))
 UNDECAYED = ("scores", "theta", "logit_scale", "logit_bias")  # parameters' last names
 __all__ = ["MEAN", "STD", "DualEncoder", "DualEncoderConfig", "load_embedded", "read_dual"]
@@ -92,7 +94,7 @@ class DualEncoder(PreTrainedModel):
     """An image and a text encoder whose embeddings of a matching pair point the same way."""
 
     config_class = DualEncoderConfig
-    _keep_in_fp32_modules_strict = PRECISE
+    _keep_in_fp32_modules_strict = KEPT_PRECISE
     config: DualEncoderConfig
     base_model_prefix = "dual_encoder"
     image: Tower

@@ -50,8 +50,8 @@ class FourierFeatures(nn.Module):
     def positional(cls, d: int, bands: int, max_freq: float) -> "FourierFeatures":
         """Take `bands` frequencies max_freq^(k / (bands - 1)), k = 0..bands - 1, along each axis (NeRF's encoding).
 
-        They are log-spaced from 1 to `max_freq`, in cycles per unit. The published code starts at 0, which adds a
-        constant and nothing else.
+        They are log-spaced from 1 to `max_freq`, in cycles per unit. The published code takes a cycle from each, so
+        that its lowest bands lie below one cycle.
         """
         if not 1 <= max_freq < math.inf:
             raise ValueError(f"max_freq is a number of cycles per unit, at least 1, not {max_freq}")

@@ -72,7 +72,7 @@ def noise_fence(m: float, n: float) -> float:
     """Return the Tukey fence Q3 + 1.5 IQR of the singular values of noise, at least its edge (reconstruction).
 
     The quartiles are the law's, so that signal in the data does not move them; of the singular values and not of their
-    squares, whose fence would lie below the edge of a square matrix. With fewer than three rows or columns the margin
+    squares, whose fence would lie below the edge of a square matrix. With fewer than four rows or columns the margin
     of the edge is wider than the fence.
     """
     first, third = (noise_quantile(m, n, share) for share in (0.25, 0.75))
