@@ -7,6 +7,8 @@ from typing import get_args, get_type_hints
 import pytest
 import torch
 
+from overtone.data.parallel import Sentences, train_subwords
+from overtone.models import ShfinForTranslation
 from overtone.models.shfin import MIXERS, MixerName, ShfinForImageClassification
 from overtone.tasks.presets import PRESETS, PresetName, choose_preset
 from overtone.tasks.train import TrainConfig, batch_size
@@ -49,6 +51,22 @@ def test_the_seeds_recipes_are_the_seeds() -> None:
     cifar, imagenet = PRESETS["cifar"], PRESETS["imagenet"]
     assert (cifar.augmentation.padding, cifar.augmentation.border) == (4, "reflect")
     assert (imagenet.framing.stored, imagenet.framing.size, imagenet.augmentation.resize) == (256, 224, True)
+
+
+@pytest.mark.parametrize("name", TRANSLATION_PRESETS)
+def test_translators_of_every_recipe_translate(name: str, tmp_path: Path) -> None:
+    """Sizes, patches and blocks fit each other."""
+    tokenizer = train_subwords(Sentences(["a"] * 9, ["b"] * 9), 300, tmp_path)
+    model = ShfinForTranslation(TRANSLATION_PRESETS[name].network(tokenizer))
+    tokens = torch.full((2, 20), 5)
+    assert model(tokens, None, tokens).logits.shape == (2, 20, len(tokenizer))
+
+
+def test_the_seeds_translator() -> None:
+    preset = TRANSLATION_PRESETS["wmt14"]
+    assert (preset.vocabulary, preset.limit, preset.steps, preset.warmup) == (32_000, 128, 300_000, 10_000)
+    assert (preset.learning_rate, preset.weight_decay, preset.schedule) == (8e-4, 0.05, "cosine")
+    assert not preset.sizes  # Transformer-Small, ungated
 
 
 def test_the_command_offers_every_recipe() -> None:

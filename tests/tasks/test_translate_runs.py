@@ -2,14 +2,16 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from translate_samples import run, weights, write_text
+from translate_samples import SIZES, TOY, run, weights, write_text
 
 from overtone.errors import UserError
+from overtone.nn import GatedSHFIN, PatchSpectrum
 from overtone.tasks import TrainConfig, train
 from overtone.tasks.translate import averaged_steps, languages, rhythm
 from overtone.tasks.translator import Translator
@@ -25,30 +27,48 @@ def test_an_interrupted_run_ends_where_an_unbroken_one_does(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With dropout, noise and batches as they were, and the same weights averaged."""
-    unbroken = run(text, tmp_path / "unbroken")
+    steps = 20  # there is noise in the first six
+    unbroken = run(text, tmp_path / "unbroken", steps=steps)
     original = Bar.on_step_end
 
     def interrupt(bar: Bar, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         original(bar, args, state, control, **kwargs)
-        if state.global_step == 9:  # the last checkpoint is at 5, weights to be averaged are at 8
+        if state.global_step == interrupted:
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Bar, "on_step_end", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run(text, tmp_path / "run")
-    torch.manual_seed(99)
-    resumed = run(text, tmp_path / "run", resume=True)
+    resume = False
+    for interrupted in (7, 18):  # noqa: B007  the last checkpoints are at 5 and 15, weights to be averaged from 16 on
+        with monkeypatch.context() as patch:
+            patch.setattr(Bar, "on_step_end", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                run(text, tmp_path / "run", steps=steps, resume=resume)
+        torch.manual_seed(99)
+        resume = True
+    resumed = run(text, tmp_path / "run", steps=steps, resume=True)
     assert torch.equal(weights(resumed.translator.network), weights(unbroken.translator.network))
     assert resumed.report.panels == unbroken.report.panels
     assert resumed.report.sentences == unbroken.report.sentences
 
 
-@pytest.mark.parametrize("settings", [{"mixer": "fnet"}, {"mixer": "attention", "cross": "shfin"}])
+@pytest.mark.parametrize(
+    "settings", [{"mixer": "fnet"}, {"mixer": "afno"}, {"mixer": "attention", "cross": "shfin"}], ids=str
+)
 def test_every_mixer_trains(settings: dict[str, str], text: Path, tmp_path: Path) -> None:
     result = run(text, tmp_path / "run", steps=2, **settings)
     config = Translator.load(result.folder).network.config
     assert {name: getattr(config, name) for name in settings} == settings
+    decoder = next(choice for choice in result.report.choices if choice.what == "decoder reads the source by")
+    assert decoder.how == ("set by you" if "cross" in settings else "Marian's, unless set")
+
+
+def test_gated_layers_train_and_the_recipe_is_told_as_it_is_followed(text: Path, tmp_path: Path) -> None:
+    result = run(text, tmp_path / "run", replace(TOY, sizes=SIZES | {"gated": True}), steps=3)
+    network = Translator.load(result.folder).network
+    assert [type(m) for m in network.modules() if isinstance(m, PatchSpectrum)] == [GatedSHFIN, GatedSHFIN]
+    told = {choice.what: choice.value for choice in result.report.choices}
+    assert told["network"].startswith("gated shfin encoder")
+    assert "after 1 steps" in told["optimiser"]  # half of the training is the most
+    assert told["weights"] == "the mean of those at steps 1, 2, 3"
 
 
 def test_lines_that_cannot_be_used_are_told(text: Path, tmp_path: Path) -> None:

@@ -41,11 +41,11 @@ def write_text(folder: Path, parts: dict[str, int] | None = None, seed: int = 0)
     return folder
 
 
-def run(data: Path, out: Path, **settings: Any) -> TranslateResult:
-    """Train by the recipe for the toy language, which takes the place of the one called tiny."""
+def run(data: Path, out: Path, preset: TranslationPreset = TOY, **settings: Any) -> TranslateResult:
+    """Train by a recipe for the toy language, which takes the place of the one called tiny."""
     defaults = {"task": "translate", "out": str(out), "preset": "tiny", "device": "cpu"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(TRANSLATION_PRESETS, "tiny", TOY)
+        patch.setitem(TRANSLATION_PRESETS, "tiny", preset)
         result = train(TrainConfig(str(data), **(defaults | settings)))
     assert isinstance(result, TranslateResult)
     return result

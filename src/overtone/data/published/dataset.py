@@ -30,7 +30,7 @@ class DataSet:
 
     @property
     def digest(self) -> str:
-        """What the set consists of, as a short hash that does not depend on where it stands."""
+        """Which files and classes the set consists of, as a short hash that does not depend on where it stands."""
         sha = hashlib.sha256(repr((self.test.classes, self.templates, self.base)).encode())
         for images in filter(None, (self.train, self.val, self.test)):
             sha.update(b"\0")
