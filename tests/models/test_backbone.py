@@ -308,6 +308,12 @@ def test_names_that_lead_nowhere(name: str) -> None:
         load_backbone(name)
 
 
+def test_an_adapter_instead_of_a_model(tmp_path: Path) -> None:
+    for file in ("config.json", "adapter.json"):
+        (tmp_path / file).write_text("{}")
+    assert "this is the run folder of an adapter. Name the model that it was fitted to" in _error(tmp_path)
+
+
 def test_a_file_instead_of_a_directory(clip_directory: Path) -> None:
     assert "Name the directory that holds it" in _error(clip_directory / "model.safetensors")
 

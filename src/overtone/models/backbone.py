@@ -32,6 +32,7 @@ FAMILIES: dict[str, tuple[Any, Callable[[Any], Tower], Callable[[Any], Tower]]] 
     "siglip": (SiglipModel, SiglipImageTower, SiglipTextTower),
 }
 PRETRAINING, PRETRAINED = "pretraining.json", "model"  # what a run of `pretrain` leaves last, and its model
+ADAPTER = "adapter.json"  # what a run of `adapt` leaves last
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@.+)?")  # owner/name, or owner/name@revision
 HUB_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]  # no pickles, no other frameworks' weights
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
@@ -176,6 +177,11 @@ def find_model(name: str) -> Path:
     The folder of a finished run of `pretrain` stands for the model in it.
     """
     home = os.path.expanduser(name)  # noqa: PTH111 - unlike Path's, os.path's questions raise on no name at all
+    if os.path.isfile(os.path.join(home, ADAPTER)):  # noqa: PTH113, PTH118
+        raise UserError(
+            f"model {name!r}: this is the run folder of an adapter. Name the model that it was fitted to, which its "
+            f"{ADAPTER} tells."
+        )
     if os.path.isdir(home):  # noqa: PTH112
         return Path(home) / PRETRAINED if (Path(home) / PRETRAINING).is_file() else Path(home)
     if HUB_ID.fullmatch(name) and not name.startswith("."):

@@ -36,7 +36,8 @@ class SecondMoment(nn.Module):
     def samples(self) -> float:
         """The effective number of samples (sum w)^2 / sum w^2 (Kish 1965), to put into the Marchenko-Pastur law (ours).
 
-        Noise under exponential weights goes over the edge of this number by less than 1 %.
+        Noise under exponential weights goes over the edge of this number where that is small against the width: 512
+        wide and with decay 0.95, by 5 % in batches of 8, and by 0.2 % in batches of 64.
         """
         return float(self.weight**2 / self.squared_weight) if self.weight else 0.0
 
