@@ -211,3 +211,12 @@ def test_uniformity_of_many_rows_is_that_of_a_sample():
 def test_what_is_no_pair_is_refused(image, text, found):
     with pytest.raises((ValueError, TypeCheckError), match=found):
         embedding_metrics(image, text)
+
+
+@pytest.mark.parametrize("samples", [8, 16, 17, 100])
+def test_noise_less_its_mean_is_noise(samples):
+    """The mean takes a sample: a zero that is no sign of a narrower encoder."""
+    torch.manual_seed(samples)
+    found = modality_metrics(torch.randn(samples, 256))
+    assert found["raw/strong_count"] == found["centred/strong_count"] == 0
+    assert found["centred/noise_count"] == samples - 1

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spectral_samples import DEGENERATE, drawn, orthogonal, planted
+from torch.nn.functional import normalize
 
 from overtone.spectral import (
     marchenko_pastur_edge,
@@ -104,6 +105,16 @@ def test_dimensions_that_stay_empty_are_no_noise():
     assert counts(wide) == (3, 0, 157)
     assert wide.sigma == pytest.approx(alone.sigma, rel=1e-3)  # float32
     assert wide.edge == pytest.approx(alone.edge, rel=1e-3)
+
+
+@pytest.mark.parametrize("spread", [0.003, 0.0003])
+def test_a_shared_direction_hides_nothing(spread):
+    """As of an encoder with random weights: noise lies far below the mean direction, and is no rounding."""
+    mean = normalize(drawn(1, 512), dim=1)
+    x = normalize(mean + spread * drawn(500, 512, 1), dim=1)
+    single, double = partition(x), partition(x.double())
+    assert counts(single) == counts(double) == (1, 0, 499)
+    assert single.sigma == pytest.approx(double.sigma, rel=1e-2)  # the least of the noise is within rounding
 
 
 def test_a_few_exact_directions_are_all_strong():

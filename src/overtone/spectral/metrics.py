@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from overtone.spectral.moments import Matches, Moments, Spectrum, moments_of
-from overtone.spectral.singular import checked, partition_values, safe_root
+from overtone.spectral.singular import Partition, checked, partition_values, safe_root
 
 PAIRS_AMONG = 4096  # rows, evenly spaced, whose pairs `uniformity` is over: 8 million
 COLLAPSED = 0.99  # energy of the first direction above which nothing else counts
@@ -62,6 +62,15 @@ class Sketch:
     def spectra(self) -> dict[str, Spectrum]:
         """Singular values and V by view, "raw" and "centred"."""
         return self.moments.spectra()
+
+    @cached_property
+    def parts(self) -> dict[str, Partition]:
+        """The partition of each spectrum; its own mean has taken one sample from the centred one."""
+        samples, width = self.moments.samples, len(self.moments.mean)
+        return {
+            "raw": partition_values(self.spectra["raw"][0], samples, width),
+            "centred": partition_values(self.spectra["centred"][0], samples - 1, width),
+        }
 
 
 def rows_among(samples: int) -> range:
@@ -210,13 +219,12 @@ def _of_modality(sketch: Sketch) -> dict[str, float]:
         "uniformity": uniformity(sketch.some),
         "collapsed": float(top_energy(sketch.spectra["raw"][0]) > COLLAPSED),
     }
-    for view, (s, _) in sketch.spectra.items():
-        metrics |= _prefixed(f"{view}/", _of_spectrum(s, moments.samples, width))
+    for view, parts in sketch.parts.items():
+        metrics |= _prefixed(f"{view}/", _of_spectrum(parts))
     return metrics
 
 
-def _of_spectrum(s: Float[Tensor, " width"], samples: int, width: int) -> dict[str, float]:
-    parts = partition_values(s, samples, width)
+def _of_spectrum(parts: Partition) -> dict[str, float]:
     s = parts.values
     metrics = {"rankme": rankme(s), "participation_ratio": participation_ratio(s), "top_energy": top_energy(s)}
     metrics |= {"alpha_req": alpha_req(s), "sigma": parts.sigma, "edge": parts.edge, "fence": parts.fence}

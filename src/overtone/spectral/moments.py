@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from overtone.spectral.singular import gram, in_single, principal_basis
+from overtone.spectral.singular import in_single, precise_gram, principal_basis
 
 Spectrum = tuple[Float[Tensor, " width"], Float[Tensor, "width width"]]  # singular values, largest first, and V
 
@@ -16,7 +16,7 @@ class Moments:
     """Count, mean and scatter sum (f - mean)(f - mean)^T of rows that come in chunks.
 
     Chunks are joined by the pairwise update of Chan, Golub & LeVeque (1979), where no large sum is taken from another.
-    A chunk is multiplied in its own precision, float32 at least, and summed in float64.
+    All of it is in float64, so that small singular values are told from rounding beside large ones.
     """
 
     samples: int = 0
@@ -40,7 +40,7 @@ class Moments:
         rounding = 8 * torch.finfo(F.dtype).eps * F.abs().amax()
         mean = F.sum(0, dtype=torch.float64) / len(F)
         # What is left of a constant is its rounding, not noise
-        self.scatter += gram(_without(F - mean.to(F), rounding))
+        self.scatter += precise_gram(_without(F - mean.to(F), rounding))
         shift = mean - self.mean
         if self.samples:
             real = _without(shift, rounding)
@@ -62,13 +62,14 @@ class Moments:
     def spectra(self) -> dict[str, Spectrum]:
         """Return singular values and V of the rows as they are ("raw"), and of the rows less their mean ("centred").
 
-        In the rows' precision, so that what is rounding there counts as zero.
+        What is rounding in the rows' precision counts as zero; V is in this precision.
         """
         raw = self.scatter + self.samples * torch.outer(self.mean, self.mean)
-        return {
-            "raw": principal_basis(raw.to(self.precision)),
-            "centred": principal_basis(self.scatter.to(self.precision)),
-        }
+        found = {}
+        for view, second_moment in (("raw", raw), ("centred", self.scatter)):
+            s, V = principal_basis(second_moment, self.precision)
+            found[view] = s, V.to(self.precision)
+        return found
 
 
 class Matches:

@@ -1,8 +1,9 @@
 """Singular spectra of features, by the eigenvalues of their Gram matrix, and their parts: strong, weak and noise.
 
-Features are F (m samples x n dimensions), F = U S V^T. Everything is computed in float32 (float64 stays float64),
-whatever the features' precision or the autocast: a Gram matrix in bfloat16 silently loses the noise half of the
-spectrum. Nothing goes backward through an SVD, whose gradient is NaN at repeated or zero singular values.
+Features are F (m samples x n dimensions), F = U S V^T. What is measured is computed in float64: squaring costs half the
+digits, and a Gram matrix in float32 loses what lies below 2.8e-3 of the largest value, most of the spectrum of features
+that share a direction. In training, float32 does, whatever the features' precision or the autocast. Nothing goes
+backward through an SVD, whose gradient is NaN at repeated or zero singular values.
 """
 
 from dataclasses import dataclass
@@ -26,36 +27,46 @@ def gram(features: Float[Tensor, "samples width"]) -> Float[Tensor, "width width
         return F.T @ F
 
 
+def precise_gram(features: Float[Tensor, "samples width"]) -> Float[Tensor, "width width"]:
+    """Return F^T F in float64; in float32 on an Apple GPU, which has none."""
+    return gram(features if features.device.type == "mps" else features.double())
+
+
 def singular_values(features: Float[Tensor, "samples width"]) -> Float[Tensor, " smaller"]:
     """Return the min(m, n) singular values, largest first, by eigvalsh of the Gram matrix of the smaller side.
 
-    Eigenvalues within rounding of zero give 0. Gradients are those of the singular values, u_i v_i^T, finite also where
-    some coincide, and 0 for the zero ones (ours). Squaring costs half the digits: values below 2.8e-3 of the largest
-    are zero in float32.
+    They are computed in float64; those within rounding of zero, below 7.6e-6 of the largest for features in float32,
+    give 0. Gradients are those of the singular values, u_i v_i^T, finite also where some coincide, and 0 for the zero
+    ones (ours).
 
     Raises ValueError for features that are empty or not finite.
     """
     F = checked(features, "features")
     scale = F.detach().abs().amax().clamp_min(torch.finfo(F.dtype).tiny)  # or the squares of large features overflow
     F = F / scale
-    return scale * safe_root(torch.linalg.eigvalsh(gram(F if len(F) >= F.shape[1] else F.T)).flip(0))
+    eigenvalues = torch.linalg.eigvalsh(precise_gram(F if len(F) >= F.shape[1] else F.T)).flip(0)
+    return scale * safe_root(eigenvalues, F.dtype)
 
 
 @torch.no_grad()
 def principal_basis(
-    second_moment: Float[Tensor, "width width"],
+    second_moment: Float[Tensor, "width width"], rows: torch.dtype | None = None
 ) -> tuple[Float[Tensor, " width"], Float[Tensor, "width width"]]:
     """Return the roots of the eigenvalues, largest first, and the eigenvectors V as columns, both without a gradient.
 
-    Of F^T F they are the singular values and the right singular vectors of F.
+    Of F^T F they are the singular values and the right singular vectors of F; `rows` is F's precision, if not its own.
     """
     eigenvalues, V = torch.linalg.eigh(second_moment)
-    return safe_root(eigenvalues.flip(0)), V.flip(1)
+    return safe_root(eigenvalues.flip(0), rows), V.flip(1)
 
 
-def safe_root(x: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """Return sqrt x, and 0 with gradient 0 where x is within rounding of zero, measured by the largest of them."""
-    real = x > _rounding(x) * x.detach().amax()
+def safe_root(x: Float[Tensor, " n"], rows: torch.dtype | None = None) -> Float[Tensor, " n"]:
+    """Return sqrt x, and 0 with gradient 0 where x is within rounding of zero, measured by the largest of them.
+
+    `rows` is the precision of what was squared to x, if not x's own: its rounding is in the roots.
+    """
+    zero = max(_rounding(len(x), x.dtype), _rounding(len(x), rows) ** 2 if rows else 0.0)
+    real = x > zero * x.detach().amax()
     return torch.where(real, torch.where(real, x, 1).sqrt(), 0)
 
 
@@ -140,7 +151,7 @@ def noise_limits(values: Float[Tensor, " n"], samples: float, width: int) -> tup
     smaller, larger = sorted((max(samples, 1.0), float(width)))
     noise = values[: int(smaller)]
     filled = noise[noise > 0]
-    lost = float(values[0]) * _rounding(values) ** 0.5  # beneath it, `safe_root` gave 0
+    lost = float(values[0]) * _rounding(len(values), values.dtype) ** 0.5  # beneath it, `safe_root` gave 0
     if len(filled) < len(noise):
         if len(filled) < BULK:
             return 0.0, 0.0, 0.0
@@ -154,9 +165,9 @@ def _noise_scale(values: Float[Tensor, " n"], m: float, n: float) -> float:
     return float(values.quantile(0.5)) / noise_quantile(m, n, 0.5)
 
 
-def _rounding(x: Float[Tensor, " n"]) -> float:
-    """Return the rounding of eigenvalues as a share of the largest."""
-    return ROUNDING * max(1.0, len(x) / 1024) * torch.finfo(x.dtype).eps
+def _rounding(number: int, dtype: torch.dtype) -> float:
+    """Return the rounding of so many eigenvalues as a share of the largest."""
+    return ROUNDING * max(1.0, number / 1024) * torch.finfo(dtype).eps
 
 
 def checked(features: Float[Tensor, "samples width"], name: str) -> Float[Tensor, "samples width"]:

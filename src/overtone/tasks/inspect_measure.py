@@ -19,7 +19,6 @@ from overtone.spectral import (
     Moments,
     Partition,
     Sketch,
-    partition_values,
     rows_among,
     sketched_metrics,
     sketched_pair_metrics,
@@ -137,9 +136,7 @@ class Gatherer:
     def side(self) -> Side:
         """Return what was kept, when all rows have come."""
         sketch = Sketch(self.moments, self._rows(self.spread))
-        samples, width = self.moments.samples, len(self.moments.mean)
-        parts = {view: partition_values(s, samples, width) for view, (s, _) in sketch.spectra.items()}
-        return Side(sketch, parts, self._rows(self.sampled), self.place)
+        return Side(sketch, sketch.parts, self._rows(self.sampled), self.place)
 
     def _rows(self, rows: Int[np.ndarray, " rows"]) -> Float[Tensor, "rows width"]:
         return self.kept[np.searchsorted(self.wanted, rows)]
