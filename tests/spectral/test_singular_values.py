@@ -26,7 +26,7 @@ def test_they_are_numpys(size, seed):
     expected = numpys(F)
     # squaring halves the digits: sqrt(64 eps) of the largest, where the small ones become zero
     np.testing.assert_allclose(singular_values(F), expected, atol=1.2e-7 * expected[0])
-    np.testing.assert_allclose(singular_values(F.float()), expected, atol=2.8e-3 * expected[0])
+    np.testing.assert_allclose(singular_values(F.float()), expected, atol=8e-6 * expected[0])
 
 
 def test_float32_is_right_to_five_digits_where_values_are_not_tiny():
@@ -40,7 +40,7 @@ def test_they_scale_with_the_features(size, seed, scale):
     """Also where the squares leave float32's range."""
     F = drawn(*size, seed)
     s = singular_values(F)
-    torch.testing.assert_close(singular_values(scale * F) / scale, s, atol=2.8e-3 * float(s[0]), rtol=1e-4)
+    torch.testing.assert_close(singular_values(scale * F) / scale, s, atol=8e-6 * float(s[0]), rtol=1e-4)
 
 
 @given(sizes, seeds)
@@ -57,7 +57,7 @@ def test_rotations_of_samples_or_dimensions_leave_them(size, seed):
 def test_values_and_gradients_are_finite_where_an_svd_has_none(name):
     F = DEGENERATE[name].clone().requires_grad_()
     s = singular_values(F)
-    np.testing.assert_allclose(s.detach(), numpys(F), atol=2.8e-3 * max(1.0, numpys(F)[0]))
+    np.testing.assert_allclose(s.detach(), numpys(F), atol=8e-6 * max(1.0, numpys(F)[0]))
     s.sum().backward()
     assert F.grad.isfinite().all()
 

@@ -55,20 +55,19 @@ class ShfinTranslationConfig(MarianConfig):
         kept: Sequence[int] | None = None,
         rank: int = 4,
         gated: bool = False,
-        attention_layers: int = 0,
         cross: Literal["attention", "shfin"] = "attention",
         **kwargs: Any,
     ) -> None:
         """Take Marian's sizes, here as in "Attention is all you need", and for each encoder layer a patch and its K.
 
         By default patches are 16 and 128 positions in turn, with K = 6 and 16. Of the layers with patches of one size
-        every second has them shifted by half. With `gated`, each is a `GatedSHFIN`. `mixer` puts another in SHFIN's
-        place, all else equal; "attention" is Marian. So many last layers as `attention_layers` keep attention, as in
-        the hybrids of FNet (Lee-Thorp et al. 2022). With cross="shfin" the decoder attends to spectra of the encoder's
-        output (`SpectralMemory`), in patches as those of the first layer. `decoder_start_token_id` begins a
-        translation, and `forced_eos_token_id` ends one that grows too long, the end mark itself where None.
+        every second has them shifted by half. With `gated`, each is a `GatedSHFIN`, which has no `rank`. `mixer` puts
+        another in SHFIN's place, all else equal; "attention" is Marian. With cross="shfin" the decoder attends to
+        spectra of the encoder's output (`SpectralMemory`), in patches as those of the first layer.
+        `decoder_start_token_id` begins a translation, and `forced_eos_token_id` ends one that grows too long, the end
+        mark itself where None.
 
-        Raises ValueError for an unknown mixer, patches that are not one a layer, or more layers of attention than are.
+        Raises ValueError for an unknown mixer, or patches that are not one a layer.
         """
         turns = range(encoder_layers)
         patches = [PATCHES[i % len(PATCHES)] for i in turns] if patches is None else list(patches)
@@ -79,10 +78,8 @@ class ShfinTranslationConfig(MarianConfig):
             raise ValueError(f"cross must be one of {', '.join(CROSS)}, got {cross!r}")
         if not len(patches) == len(kept) == encoder_layers:
             raise ValueError(f"each of {encoder_layers} encoder layers needs one, got patches {patches}, kept {kept}")
-        if not 0 <= attention_layers <= encoder_layers:
-            raise ValueError(f"attention_layers must be from 0 to {encoder_layers}, got {attention_layers}")
         self.mixer, self.patches, self.kept, self.rank, self.gated = mixer, patches, kept, rank, gated
-        self.attention_layers, self.cross = attention_layers, cross
+        self.cross = cross
         super().__init__(
             vocab_size=vocab_size,
             d_model=d_model,
@@ -125,8 +122,7 @@ class SpectralEncoder(_Initialised, MarianEncoder):
 
     def __init__(self, config: ShfinTranslationConfig) -> None:
         super().__init__(config)
-        settings = list(zip(self.layers, config.patches, config.kept, config.shifted, strict=True))
-        for layer, patch, kept, shift in settings[: len(settings) - config.attention_layers]:
+        for layer, patch, kept, shift in zip(self.layers, config.patches, config.kept, config.shifted, strict=True):
             layer.self_attn = InPlaceOfAttention(
                 text_mixer(config.mixer, config.d_model, patch, kept, config.rank, config.gated, shift)
             )
@@ -141,8 +137,7 @@ class SpectralEncoder(_Initialised, MarianEncoder):
     ) -> BaseModelOutput:
         """Encode; `attention_mask` is 0 for padding, which is to be on the right."""
         real = None if attention_mask is None else attention_mask.bool()
-        seen = attention_mask if self.config.attention_layers else None  # it grows with the length's square
-        return super().forward(input_ids, seen, inputs_embeds, real=real, **kwargs)
+        return super().forward(input_ids, None, inputs_embeds, real=real, **kwargs)
 
 
 class SpectralDecoder(_Initialised, MarianDecoder):

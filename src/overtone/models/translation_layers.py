@@ -25,14 +25,11 @@ class InPlaceOfAttention(nn.Module):
     def forward(
         self,
         hidden_states: Float[Tensor, "batch length dim"],
-        attention_mask: Tensor | None = None,
+        attention_mask: None = None,
         real: Bool[Tensor, "batch length"] | None = None,
         **unused: Any,
     ) -> tuple[Float[Tensor, "batch length dim"], None]:
-        """Return the mixed positions, and None for the attention weights that there are not.
-
-        `attention_mask` is for other layers' attention, and unused.
-        """
+        """Return the mixed positions, and None for the attention weights that there are not."""
         return self.mixer(hidden_states, real), None
 
 

@@ -143,8 +143,7 @@ def how_trained(
 def _encoder(sizes: ShfinTranslationConfig) -> str:
     """Return what mixes in an encoder, in words."""
     gate = "gated " if sizes.mixer == "shfin" and sizes.gated else ""
-    kept = f" with attention in its last {count(sizes.attention_layers, 'layer')}" if sizes.attention_layers else ""
-    return f"{gate}{sizes.mixer} encoder{kept}"
+    return f"{gate}{sizes.mixer} encoder"
 
 
 def score_translator(config: "EvaluateConfig", device: str) -> TranslationReport:
