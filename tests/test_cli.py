@@ -31,6 +31,7 @@ LEFT_BY_A_RUN = {
     "adapter.json",
     "adapter.safetensors",
     "classes.csv",
+    "learned_from.txt",
     "config.json",
     "metrics.json",
     "report.html",

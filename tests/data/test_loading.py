@@ -447,11 +447,12 @@ class TestCopies:
         (tmp_path / "test/b/again.png").symlink_to(tmp_path / "train/b/1.png")
         shutil.copy(tmp_path / "train/b/2.png", tmp_path / "test/c/again.png")
         shutil.copy(tmp_path / "train/b/3.png", tmp_path / "val/b/again.png")
+        shutil.copy(tmp_path / "test/a/0.png", tmp_path / "val/a/tested.png")
         splits = load(str(tmp_path))
         assert [len(part) for part in (splits.train, splits.val, splits.test, splits.unseen)] == [8, 4, 6, 2]
-        identical = "identical to training pictures"
-        assert how(splits, "test pictures left out") == ("3 pictures", identical)
-        assert how(splits, "validation pictures left out") == ("1 picture", identical)
+        assert how(splits, "test pictures left out") == ("3 pictures", "identical to training pictures")
+        said = how(splits, "validation pictures left out")
+        assert said == ("2 pictures", "identical to training or test pictures")
         assert how(splits, "pictures in several classes") == (
             "1 picture",
             f"the first, {str(tmp_path / 'train/b/2.png')!r}, is b, c",
