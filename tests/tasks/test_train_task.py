@@ -130,6 +130,7 @@ def test_the_run_folder_holds_all_there_is_to_know(run: Callable[..., TrainResul
         "classes.csv",
         "classifier.json",
         "config.json",
+        "learned_from.txt",
         "metrics.json",
         "model",
         "report.html",

@@ -169,7 +169,7 @@ def not_learned(tests: "Tests", config: EvaluateConfig) -> "tuple[Tests, list[st
         return tests, []
     if not kept:
         raise UserError(
-            f"{config.adapter!r} has learned from all {left:,} pictures of {config.data!r}: give others to judge it by."
+            f"{config.adapter!r} has learned from every picture of {config.data!r} ({left:,}): give others to judge it."
         )
     choice = ("test pictures left out", count(left, "picture"), f"{config.adapter!r} has learned from them")
     return replace(tests, images=tests.images.select(kept), choices=(*tests.choices, choice)), []
