@@ -12,16 +12,14 @@ from overtone.nn.patch_spectrum import PatchSpectrum
 class GatedSHFIN(PatchSpectrum):
     """SHFIN with AFNO's layers instead of attention between frequencies, and a gate at each position (ours).
 
-    Attention between the coefficients of a patch makes all of them alike at first, which takes from a sentence the
-    order of its words. Here each is transformed by itself (`FrequencyLayers`), and the gate, as in gated convolutions
-    (Dauphin et al. 2017, eq. 1; Wu et al. 2019, section 3.1), chooses by a position's content what it takes of its
-    patch:
+    Attention between the coefficients of a patch makes all of them alike at first; translators learned more without
+    it (docs/translation.md). Here each is transformed by itself (`FrequencyLayers`), and the gate, as in gated
+    convolutions (Dauphin et al. 2017, eq. 1; Wu et al. 2019, section 3.1), chooses by a position's content what it
+    takes of its patch:
 
         Z = A X                                               the K kept coefficients: SHFIN, eq. 1 and 2
         M = sigmoid(theta) S(W_2 relu(W_1 Z + b_1) + b_2)     Guibas et al. 2022, section 4, in place of eq. 4 and 5
         y = (sigmoid(X W_g + b) * S M) W_o
-
-    docs/translation.md has what each is worth.
     """
 
     def __init__(self, dim: int, patch: int | tuple[int, ...], kept: int, blocks: int = 8, **options: Any) -> None:
