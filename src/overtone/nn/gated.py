@@ -37,4 +37,4 @@ class GatedSHFIN(PatchSpectrum):
         rows, Z = self.analyse(x)
         M = self.layers(Z.unflatten(1, (self.kept, 2))) * self.theta[rows].sigmoid()[:, None, None].to(Z.dtype)
         mixed = self.out(self.gate(x).sigmoid() * self.synthesise(rows, M.flatten(1, 2), x.shape))
-        return mixed if mask is None else mixed.masked_fill(~mask[..., None], 0)  # the gate is open where x is zero
+        return mixed if mask is None else mixed.masked_fill(~mask[..., None], 0)  # waves go on over the padding
