@@ -151,7 +151,7 @@ def noise_limits(values: Float[Tensor, " n"], samples: float, width: int) -> tup
     smaller, larger = sorted((max(samples, 1.0), float(width)))
     noise = values[: int(smaller)]
     filled = noise[noise > 0]
-    lost = float(values[0]) * _rounding(len(values), values.dtype) ** 0.5  # beneath it, `safe_root` gave 0
+    lost = float(values[0]) * _rounding(len(values), values.dtype) ** 0.5  # what is beneath, if not more, is 0
     if len(filled) < len(noise):
         if len(filled) < BULK:
             return 0.0, 0.0, 0.0
