@@ -9,6 +9,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers.utils.logging import disable_progress_bar
 
+from checked import unless_unchecked  # noqa: F401
 from overtone.data.emoji import PICTURES, STYLES
 from overtone.models.dual_encoder import DualEncoder, DualEncoderConfig
 from overtone.tasks import AdaptConfig, adapt

@@ -15,6 +15,7 @@ import overtone.farl.cache as cache_module
 import overtone.farl.reuse as module
 import overtone.farl.states as states_module
 from overtone.farl import StateCache, Views
+from overtone.farl.cache import NoRoomError
 from overtone.farl.reuse import Draft, begin, find, folder, make_room
 
 SHAPES = {"tokens": ((5, 3, 2), torch.float32), "frozen": ((5, 4), torch.bfloat16)}
@@ -154,6 +155,23 @@ def test_on_a_full_disk_nothing_is_kept_and_the_run_goes_on(home: Path, monkeypa
     [note] = fitted.notes
     assert note.startswith("The frozen states could not be kept for the next run (No space left on device)")
     assert list(home.iterdir()) == []
+    assert same(weights(fitted), weights(expected))
+
+
+def test_states_that_fit_nowhere_are_computed_at_every_step(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = fit(train_set=coloured_set(), cached=False)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv("OVERTONE_CACHE", "")
+    monkeypatch.setattr(cache_module, "MEMORY", 0)
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(NoRoomError, match="No space left on device"):
+        cache()
+    fitted = fit(train_set=coloured_set())
+    [note] = fitted.notes
+    assert "no room for them (No space left on device): they are computed anew at every step" in note
     assert same(weights(fitted), weights(expected))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from farl_samples import BACKBONES, CLASSES, hand_backbone, pictures
+from farl_samples import BACKBONES, CLASSES, pictures
 from torch.nn.functional import normalize
 from torch.testing import assert_close
 
@@ -120,19 +120,6 @@ def test_cache_returns_the_states_of_the_view(
     expected = image_states(backbone, views.batch([3, 0, 1], [1, 0, 1]), True)
     for one, other in zip(rows(got), rows(expected), strict=True):
         assert_close(one, other, atol=1e-5, rtol=1e-5)
-
-
-def test_a_full_disk_is_an_error_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the states fit in no memory either."""
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setenv("OVERTONE_CACHE", "")
-    monkeypatch.setattr(cache_module, "MEMORY", 0)
-    monkeypatch.setattr("os.posix_fallocate", full)
-    with pytest.raises(OSError, match="No space left"):
-        StateCache(hand_backbone(), Views(pictures(4), 0), 2, True, "cpu")
 
 
 @every_backbone

@@ -205,6 +205,7 @@ def test_autocast_computes_the_softmax_in_float32() -> None:
         assert made(torch.randn(1, 8, 8, 6)).dtype == torch.bfloat16
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize("training", [False, True])
 def test_compiles_into_one_graph_without_complex_numbers(training: bool) -> None:
     made = mixer(shift=True).train(training)
@@ -234,6 +235,7 @@ def test_onnx_agrees() -> None:
     np.testing.assert_allclose(found, made(x).detach().numpy(), atol=1e-5)  # the bound
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -266,6 +268,10 @@ def test_pre_and_post_norm_are_the_equations() -> None:
             y = x + block.mixer(block.norm_mixer(x))
             expected = y + block.feed_forward(block.norm_feed_forward(y))
         assert torch.equal(block(x), expected)
+
+
+@pytest.mark.unchecked
+def test_refuses_another_norm() -> None:
     with pytest.raises(ValueError, match='norm must be "pre" or "post"'):
         MixerBlock(mixer(), 6, 2, "none")
 
@@ -301,6 +307,7 @@ def test_whatever_stands_in_padding_is_not_seen() -> None:
     assert torch.equal(made(spoilt, mask), made(x, mask))
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize("mask", [torch.ones(1, 8, dtype=torch.bool), torch.ones(1, 8, 8)])
 def test_refuses_another_mask(mask: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=r"mask must be bool \(1, 8, 8\), got torch"):

@@ -164,6 +164,7 @@ def test_the_analytic_kernel_predicts_which_frequency_is_learned_first() -> None
     assert_close(left, torch.exp(-0.05 * rates), atol=1e-9, rtol=0)
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("call", "message"),
     [

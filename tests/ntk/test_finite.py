@@ -205,6 +205,7 @@ def test_ntk_layers_start_as_usual_layers_do() -> None:
     assert NtkLinear(4, 4).bias is None
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -28,6 +28,7 @@ from overtone.farl.states import BATCH, image_states, text_states
 from overtone.farl.views import Pixels, Views
 from overtone.files import write_atomically
 from overtone.models.backbone import EMBEDDED, Backbone, load_backbone
+from overtone.progress import shown
 from overtone.training import TrainingConfig, train
 
 WEIGHTS, DESCRIPTION = "adapter.safetensors", "adapter.json"
@@ -150,7 +151,7 @@ class Adapter:
         if isinstance(images, str | Path) or not (images := list(images)):
             raise ValueError("give pictures in a list, one or more")
         parts = []
-        for start in range(0, len(images), BATCH):
+        for start in shown(range(0, len(images), BATCH), "encoding pictures"):
             pixels = [self.backbone.pixels(_open(image)) for image in images[start : start + BATCH]]
             parts.append(self.encode_pixels(torch.stack(pixels), frozen))
         names = [f.name for f in fields(ImageFeatures) if frozen or f.name != "frozen"]

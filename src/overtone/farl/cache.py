@@ -20,11 +20,15 @@ from overtone.models.backbone import Backbone
 MEMORY = 2 * 2**30  # bytes of cached states that stay in memory; more go to a file that is mapped
 
 
+class NoRoomError(Exception):
+    """The states fit neither in memory nor on the disk."""
+
+
 class StateCache:
     """The states of every view of every picture, filled once, and found again by the next run on the same pictures.
 
     They stand in a mapped file of the user's cache. Where that cannot be, `note` says why, and they stay in memory, or
-    in a mapped file without a name if they would not fit.
+    in a mapped file without a name if they would not fit. Raises NoRoomError where that does not fit either.
     """
 
     def __init__(self, backbone: Backbone, views: Views, count: int, streams: bool, device: torch.device | str) -> None:
@@ -61,8 +65,15 @@ class StateCache:
         self.draft, self.note = begin(key, shapes)
         if self.draft:
             return self.draft.tensors
-        on_disk = rows * sum(t[0].nbytes for t in like.values()) > MEMORY
-        return {name: _room(rows, t, on_disk) for name, t in like.items()}
+        size = rows * sum(t[0].nbytes for t in like.values())
+        try:
+            return {name: _room(rows, t, size > MEMORY) for name, t in like.items()}
+        except OSError as error:
+            raise NoRoomError(
+                f"The frozen states take {size / 2**30:.1f} GiB, and {tempfile.gettempdir()} has no room for them "
+                f"({error.strerror or error}): they are computed anew at every step, which is slow. TMPDIR can name "
+                "another folder."
+            ) from error
 
     def close(self) -> None:
         """Wait until the file is safe on the disk."""

@@ -1,7 +1,6 @@
 """What an adapter is fitted with: where its batches come from, the loss as the Trainer wants it, the validation."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +8,7 @@ from torch.nn.functional import normalize
 from torch.utils.data import Dataset
 
 from overtone.data import ImageSet
-from overtone.farl.cache import StateCache
+from overtone.farl.cache import NoRoomError, StateCache
 from overtone.farl.model import FarlModel
 from overtone.farl.states import BATCH, ImageStates, TextStates, image_states, view_states
 from overtone.farl.views import Views
@@ -19,20 +18,19 @@ MOST_VALIDATION = 512  # pictures
 VIEWS = 4  # random views of each training picture; their frozen states are computed once
 
 
-@dataclass(frozen=True)
 class Source:
     """Where training gets the frozen states of a view: from the cache, or computed on the spot."""
 
-    backbone: Backbone
-    views: Views
-    streams: bool
-    device: str
-    cached: bool
-    cache: StateCache | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        cache = StateCache(self.backbone, self.views, VIEWS, self.streams, self.device) if self.cached else None
-        object.__setattr__(self, "cache", cache)
+    def __init__(self, backbone: Backbone, views: Views, streams: bool, device: str, cached: bool) -> None:
+        """Fill the cache where there is to be one; where it has no room, `notes` says so and there is none."""
+        self.backbone, self.views, self.streams, self.device = backbone, views, streams, device
+        self.notes: list[str] = []
+        self.cache: StateCache | None = None
+        try:
+            if cached:
+                self.cache = StateCache(backbone, views, VIEWS, streams, device)
+        except NoRoomError as error:
+            self.notes.append(str(error))
 
     def batch(self, rows: Sequence[int], views: Sequence[int]) -> ImageStates:
         if self.cache is not None:
@@ -47,11 +45,11 @@ class Source:
                 yield rows, self.batch(rows, [view] * len(rows))
 
     def close(self) -> list[str]:
-        """Let the cache finish, and return what it has to say."""
-        if self.cache is None:
-            return []
-        self.cache.close()
-        return [self.cache.note] if self.cache.note else []
+        """Let the cache finish, and return what there is to say."""
+        if self.cache is not None:
+            self.cache.close()
+            self.notes += [self.cache.note] if self.cache.note else []
+        return self.notes
 
 
 class Rows(Dataset):

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from overtone.farl.injection import first_layer
 from overtone.farl.views import Views
 from overtone.models.backbone import Backbone
+from overtone.progress import shown
 from overtone.spectral import amplitude_only, phase_only
 
 BATCH = 64  # pictures or texts a pass while encoding
@@ -165,7 +166,7 @@ def view_states(
     How a row rounds depends on the shape it is computed in. With one shape, a view's states are the same, bit for bit,
     whatever it is batched with.
     """
-    for start in range(0, len(pictures), BATCH):
+    for start in shown(range(0, len(pictures), BATCH), "encoding views of the pictures"):
         pixels = views.batch(pictures[start : start + BATCH], numbers[start : start + BATCH])
         filled = torch.cat([pixels, pixels[-1:].expand(BATCH - len(pixels), -1, -1, -1)])
         yield image_states(backbone, filled.to(device), streams)[: len(pixels)]

@@ -123,7 +123,7 @@ class ShfinModel(nn.Module):
             side = -(-side // 2)
         self.norm = nn.LayerNorm(config.dims[-1])
 
-    def forward(self, pixel_values: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch h' w' dim"]:
+    def forward(self, pixel_values: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch rows columns dim"]:
         """Return the last stage's map, normalised; a picture that does not divide is padded with zeros."""
         x = self.stem(pixel_values.permute(0, 2, 3, 1))
         for stage in self.stages:
@@ -144,7 +144,7 @@ class Stage(nn.Module):
         super().__init__()
         self.halve, self.blocks, self.patch = nn.Sequential(*halve), nn.Sequential(*blocks), patch
 
-    def forward(self, x: Float[Tensor, "batch h w dim"]) -> Float[Tensor, "batch h' w' out"]:
+    def forward(self, x: Float[Tensor, "batch h w dim"]) -> Float[Tensor, "batch rows columns out"]:
         """Return the map after the last block."""
         x, s = self.halve(x), self.patch
         if not s or x.shape[1] % s or x.shape[2] % s:
@@ -167,7 +167,7 @@ class Cells(nn.Module):
         super().__init__()
         self.size, self.reduce = size, nn.Linear(size**2 * dim, out)
 
-    def forward(self, x: Float[Tensor, "batch h w dim"]) -> Float[Tensor, "batch h' w' out"]:
+    def forward(self, x: Float[Tensor, "batch h w dim"]) -> Float[Tensor, "batch rows columns out"]:
         """Return the smaller map; a side that does not divide is padded with zeros."""
         s = self.size
         x = pad(x, [0, 0, 0, -x.shape[2] % s, 0, -x.shape[1] % s])
@@ -183,7 +183,7 @@ class OverlappingCells(nn.Module):
         super().__init__()
         self.reduce = nn.Conv2d(dim, out, 3, stride, padding=1)
 
-    def forward(self, x: Float[Tensor, "batch h w dim"]) -> Float[Tensor, "batch h' w' out"]:
+    def forward(self, x: Float[Tensor, "batch h w dim"]) -> Float[Tensor, "batch rows columns out"]:
         """Return the smaller map, its sides rounded up."""
         return self.reduce(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import random
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from tyro.conf import Positional, arg
 
 from overtone.errors import UserError, did_you_mean
+from overtone.progress import shown
 from overtone.tasks.bench_models import GROWING, MEASURED, MODELS
 from overtone.tasks.bench_result import BenchResult, Growth, Measured, Protocol, write_result
 from overtone.tasks.folders import writable
@@ -143,7 +144,7 @@ def interleaved(subjects: Mapping[Key, Callable[[], object]], protocol: Protocol
     """
     order, draw = list(subjects), random.Random(0)
     seconds: dict[Key, list[float]] = {key: [] for key in subjects}
-    for _ in _shown(range(protocol.warmups + protocol.runs), what):
+    for _ in shown(range(protocol.warmups + protocol.runs), what):
         draw.shuffle(order)
         for key in order:
             seconds[key].append(_timed(subjects[key]))
@@ -241,12 +242,3 @@ def _described(device: str) -> str:
 
     what = torch.cuda.get_device_name() if device.startswith("cuda") else f"{device}, {torch.get_num_threads()} threads"
     return f"{what}, torch {torch.__version__}"
-
-
-def _shown(rounds: range, what: str) -> Iterator[int]:
-    """Show progress on stderr, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    yield from track(rounds, what, console=console, transient=True, disable=not console.is_terminal)

@@ -1,7 +1,6 @@
 """Embed a data set with a model into two files that match row by row, as `inspect` takes them."""
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from overtone.errors import UserError
 from overtone.farl.adapter import default_templates
 from overtone.farl.states import mean_over_templates
 from overtone.models.backbone import Backbone, load_backbone
+from overtone.progress import shown
 from overtone.report import Choice
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def read_captions(config: "InspectConfig") -> Texts:
 def encode_images(backbone: Backbone, records: Sequence[Record], device: str) -> Iterator[Float[Tensor, "batch width"]]:
     """Yield the embeddings of pictures, of unit length, a batch at a time; they are opened on all cores."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in _shown(range(0, len(records), BATCH), "embedding pictures"):
+        for start in shown(range(0, len(records), BATCH), "embedding pictures"):
             pictures = pool.map(lambda record: backbone.preprocess(record.open()), records[start : start + BATCH])
             yield _encoded(backbone.image, torch.stack(list(pictures)).to(device))
 
@@ -113,7 +113,7 @@ def encode_texts(backbone: Backbone, texts: Sequence[str], device: str) -> Float
     """Return the embeddings of texts, of unit length; those of like length are encoded together."""
     order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
     batches = []
-    for start in _shown(range(0, len(texts), BATCH), "embedding texts"):
+    for start in shown(range(0, len(texts), BATCH), "embedding texts"):
         ids = backbone.tokenize([texts[row] for row in order[start : start + BATCH]]).to(device)
         batches.append(_encoded(backbone.text, ids))
     return torch.cat(batches)[torch.tensor(order).argsort()]
@@ -130,11 +130,3 @@ def _write(path: Path, batches: Iterable[Float[Tensor, "batch width"]], rows: in
         np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows, width)})
         for batch in batches:
             file.write(batch.numpy().tobytes())
-
-
-def _shown(steps: range, doing: str) -> Iterator[int]:
-    """Show progress on stderr, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(steps, doing, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())

@@ -1,7 +1,6 @@
 """Measure embeddings of any number in two readings: one to see which rows are good and alike, one to sum them up."""
 
 import hashlib
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from torch.nn.functional import normalize
 from overtone.data import Skipped
 from overtone.data.embeddings import Matrix
 from overtone.errors import UserError
+from overtone.progress import shown
 from overtone.spectral import (
     Matches,
     Moments,
@@ -144,15 +144,10 @@ class Gatherer:
 
 def reading(matrices: dict[str, Matrix], doing: str) -> Iterator[tuple[int, dict[str, Float[Tensor, "rows width"]]]]:
     """Yield the number of the first row and the same rows of every matrix, with a bar on a terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
     matrix = next(iter(matrices.values()))
     rows = max(1, CHUNK // (4 * matrix.width))
     chunks = zip(*(m.chunks(rows) for m in matrices.values()), strict=True)
-    console = Console(stderr=True)
-    bar = track(range(0, matrix.rows, rows), doing, console=console, transient=True, disable=not sys.stderr.isatty())
-    for start, parts in zip(bar, chunks, strict=True):
+    for start, parts in zip(shown(range(0, matrix.rows, rows), doing), chunks, strict=True):
         yield start, dict(zip(matrices, parts, strict=True))
 
 

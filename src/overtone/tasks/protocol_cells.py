@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from overtone.farl import default_templates
 from overtone.farl.methods import Fitted, method
 from overtone.files import write_atomically
 from overtone.models.backbone import Backbone
+from overtone.progress import shown
 from overtone.tasks.folders import disk_full
 from overtone.tasks.protocol_plan import Cell, Exam, Lesson, Plan
 
@@ -43,7 +44,7 @@ def measure_all(
     (folder / CELLS).mkdir(exist_ok=True)
     outcomes = {cell: kept for cell in plan.cells if (kept := read_cell(folder, cell, plan))}
     failures: dict[Cell, dict[str, str]] = {}
-    for cell in _shown([cell for cell in plan.cells if cell not in outcomes]):
+    for cell in shown([cell for cell in plan.cells if cell not in outcomes], "cells"):
         lesson = plan.lesson(cell, default_templates(backbone.name))
         outcome, why = measure(cell, lesson, backbone, device, folder)
         if why:
@@ -142,12 +143,3 @@ def _is_bad(record: Record) -> bool:
 def _log(folder: Path, text: str) -> None:
     with (folder / LOG).open("a", encoding="utf-8", errors="backslashreplace") as log:
         log.write(text)
-
-
-def _shown(cells: list[Cell]) -> Iterator[Cell]:
-    """Show progress on stderr, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    yield from track(cells, "cells", console=console, transient=True, disable=not console.is_terminal)

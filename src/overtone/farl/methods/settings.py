@@ -14,6 +14,7 @@ from overtone.farl.recipes import PUBLISHED, recipe_for
 from overtone.farl.states import BATCH
 from overtone.farl.views import Pixels, Views
 from overtone.models.backbone import Backbone
+from overtone.progress import shown
 from overtone.training import Loop, TrainingConfig, train
 
 Value = TypeVar("Value")
@@ -66,7 +67,7 @@ def view_features(
     source = Views(Pixels(images.records, backbone.pixels), seed)
     rows = [(picture, view) for view in range(views) for picture in range(len(images))]
     parts = []
-    for start in range(0, len(rows), BATCH):
+    for start in shown(range(0, len(rows), BATCH), "encoding views of the pictures"):
         pictures, numbers = zip(*rows[start : start + BATCH], strict=True)
         x = backbone.normalize(source.batch(pictures, numbers)).to(device)
         parts.append(nn.functional.normalize(backbone.image(x), dim=-1).cpu())

@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 from overtone.data import ImageSet, Record
 from overtone.farl.states import BATCH, text_states
 from overtone.models.backbone import Backbone
+from overtone.progress import shown
 
 CLASSES = 1024  # class names in one pass
 
@@ -21,7 +22,7 @@ def image_features(
 ) -> Float[Tensor, "images features"]:
     """Return the unit embeddings that the backbone gives pictures, on the CPU."""
     parts = []
-    for start in range(0, len(records), BATCH):
+    for start in shown(range(0, len(records), BATCH), "encoding pictures"):
         x = torch.stack([backbone.preprocess(record.open()) for record in records[start : start + BATCH]])
         parts.append(normalize(backbone.image(x.to(device)), dim=-1).cpu())
     return torch.cat(parts)
