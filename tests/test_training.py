@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-import overtone.training as module
+import overtone.training.loop as module
 from overtone.training import Bar, TrainingConfig, train
 
 CONFIG = TrainingConfig(epochs=3, batch_size=4, learning_rate=0.05)

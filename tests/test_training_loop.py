@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
-import overtone.training as module
+import overtone.training.telling as module
 from overtone.errors import UserError
 from overtone.training import (
     Anneal,
@@ -171,7 +171,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
 
 
 def state(step: int, epoch: float = 0.0, log: list[dict[str, float]] | None = None) -> Any:

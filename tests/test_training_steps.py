@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
-import overtone.training as module
 from overtone.training import Bar, Checkpoints, Loop, Pace, Steps, TrainingConfig, train
 
 CONFIG = TrainingConfig(batch_size=4, learning_rate=0.05)
@@ -146,7 +145,7 @@ def test_the_pace_is_told_by_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     said: list[str] = []
     monkeypatch.setattr(Pace, "FIRST", 0.0)
     monkeypatch.setattr(Pace, "AGAIN", 0.0)
-    monkeypatch.setattr(module.Bar, "say", lambda bar, line: said.append(line))
+    monkeypatch.setattr(Bar, "say", lambda bar, line: said.append(line))
     run(tmp_path, Net(), pace=True)
     assert [line.split(": ")[0] for line in said[1:]] == ["step 4/10", "step 8/10"]
     assert "loss" in said[1]
