@@ -1,7 +1,9 @@
 """The published data sets in their usual layouts, and what can be wrong with them."""
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -213,6 +215,13 @@ def test_own_data(photos: Path) -> None:
     assert data.test.classes == ("fluent", "noto", "openmoji", "twemoji")
     assert data.templates == ()
     assert any("broken.png" in note for note in data.notes)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes")
+def test_own_data_with_names_that_are_no_text(photos: Path) -> None:
+    first = next((photos / "noto").iterdir())
+    first.rename(first.with_name(os.fsdecode(b"caf\xe9") + first.suffix))
+    assert len(load_data_set(str(photos)).digest) == 16
 
 
 def test_a_digest_does_not_depend_on_the_place(tmp_path: Path) -> None:

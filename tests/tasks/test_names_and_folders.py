@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from overtone.data.names import same_names
 from overtone.errors import UserError
 from overtone.tasks.folders import disk_full, writable
 from overtone.tasks.names import read_names, read_templates
@@ -25,6 +26,20 @@ def test_names_from_a_file(tmp_path: Path) -> None:
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match=r"--classes: the file .* cannot be read as UTF-8 text"):
         read_names(str(file))
+
+
+def test_names_are_known_but_for_case_where_that_is_one_alone() -> None:
+    assert same_names(["Cat", "bird-of-prey", "dog", "fish"], ["bird of prey", "cat", "Dog"]) == [
+        "cat",
+        "bird of prey",
+        "Dog",
+        "fish",
+    ]
+    assert same_names(["cardigan", "Cardigan", "CARDIGAN"], ["Cardigan", "cardigan"]) == [
+        "cardigan",
+        "Cardigan",
+        "CARDIGAN",
+    ]
 
 
 def test_templates() -> None:
@@ -62,6 +77,19 @@ def test_what_was_there_or_is_to_be_kept_stays(tmp_path: Path) -> None:
         "new",
         "new/half",
     ]
+
+
+def test_what_another_run_has_made_beside_it_stays(tmp_path: Path) -> None:
+    def begin_and_fail() -> None:
+        with writable(tmp_path / "runs" / "mine"):
+            with writable(tmp_path / "runs" / "other"):
+                (tmp_path / "runs" / "other" / "done").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        begin_and_fail()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["other"]
+    assert (tmp_path / "runs" / "other" / "done").exists()
 
 
 @pytest.mark.parametrize("place", ["file/run", "/proc/run", "x" * 300])

@@ -49,11 +49,13 @@ def read_imagenet(folder: Path) -> Source:
 
 
 def synset_names(text: str) -> dict[str, str]:
-    """Map each synset to its first name, with the synset behind where two have the same: both cranes are cranes."""
+    """Map each synset to its first name, with the synset behind where two have the same but for case: both cranes are
+    cranes, and a Cardigan is a dog.
+    """
     pairs = [line.split(None, 1) for line in text.splitlines() if SYNSET.match(line)]
     first = {pair[0]: clean_name(pair[-1].split(",")[0]) for pair in pairs}
-    often = Counter(first.values())
-    return {synset: name if often[name] == 1 else f"{name} ({synset})" for synset, name in first.items()}
+    often = Counter(name.casefold() for name in first.values())
+    return {synset: name if often[name.casefold()] == 1 else f"{name} ({synset})" for synset, name in first.items()}
 
 
 def _beside(folder: Path, names: Iterable[str]) -> Path | None:

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable
 
 from overtone.errors import UserError
@@ -15,7 +16,7 @@ def clean_name(name: str) -> str:
 def clean_names(names: Iterable[str], place: str) -> dict[str, str]:
     """Map each distinct name to its clean form.
 
-    Raises UserError, which names `place`, if a name is left empty or two become the same.
+    Raises UserError, which names `place`, if a name is left empty or is no UTF-8, or two become the same.
     """
     cleaned: dict[str, str] = {}
     owner: dict[str, str] = {}
@@ -23,6 +24,8 @@ def clean_names(names: Iterable[str], place: str) -> dict[str, str]:
         clean = clean_name(name)
         if not clean:
             raise UserError(f"The class {name!r} in {place} has no letter or digit in its name: rename it.")
+        if not _is_unicode(clean):
+            raise UserError(f"The class {name!a} in {place} has bytes in its name that are not UTF-8: rename it.")
         if owner.setdefault(clean, name) != name:
             raise UserError(
                 f"Two classes in {place} have the same name once _ and - are spaces: {owner[clean]!r} and {name!r} are "
@@ -33,9 +36,17 @@ def clean_names(names: Iterable[str], place: str) -> dict[str, str]:
 
 
 def same_names(names: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Return names, each as it is among the `known` where it is one of them but for case, _ and -."""
-    owner = {clean_name(name).casefold(): name for name in known}
-    return [owner.get(clean_name(name).casefold(), name) for name in names]
+    """Return names, each as it is among the `known` where it is one of them, and one alone, but for case, _ and -."""
+    known = list(known)
+    owners: dict[str, set[str]] = defaultdict(set)
+    for name in known:
+        owners[clean_name(name).casefold()].add(name)
+
+    def found(name: str) -> str:
+        owner = owners.get(clean_name(name).casefold(), set())
+        return next(iter(owner)) if len(owner) == 1 and name not in known else name
+
+    return [found(name) for name in names]
 
 
 def refuse_case_alone(names: Iterable[str], place: str) -> None:
@@ -48,6 +59,11 @@ def refuse_case_alone(names: Iterable[str], place: str) -> None:
                 f"Two classes in {place} differ in upper and lower case alone: {other!r} and {name!r}. Rename one, or "
                 "merge them."
             )
+
+
+def _is_unicode(name: str) -> bool:
+    """Return whether a name is text: the odd bytes of a file name are not."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def natural_key(name: str) -> tuple[list[tuple[bool, int, str]], str]:

@@ -30,9 +30,7 @@ def writable(folder: Path, kept: str | None = None) -> Iterator[None]:
     except BaseException as error:
         full = disk_full(error, folder)  # asked before there is room again
         if fresh and not (kept and any(folder.glob(kept))):
-            shutil.rmtree(made or folder, ignore_errors=True)
-            if made is None:
-                folder.mkdir(exist_ok=True)
+            _take_away(folder, made)
         if full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
         raise
@@ -74,8 +72,21 @@ def _make(folder: Path) -> Path | None:
             file.write(bytes(4096))
     except OSError as error:
         if made:
-            shutil.rmtree(made, ignore_errors=True)
+            _take_away(folder, made)
         raise UserError(
             f"--out {str(folder)!r} cannot be written: {error.strerror}. Name another folder with --out."
         ) from error
     return made
+
+
+def _take_away(folder: Path, made: Path | None) -> None:
+    """Remove `folder` and, from there up to `made`, those that hold nothing; without `made`, `folder` stays, empty."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if made is None:
+        folder.mkdir(exist_ok=True)
+        return
+    with contextlib.suppress(OSError):  # another run has begun there meanwhile
+        for parent in folder.parents:
+            if not parent.is_relative_to(made):
+                return
+            parent.rmdir()

@@ -35,5 +35,7 @@ class DataSet:
         for images in filter(None, (self.train, self.val, self.test)):
             sha.update(b"\0")
             for record in images.records:
-                sha.update(f"{'/'.join(PurePath(record.source).parts[-2:])}\t{record.label}\n".encode())
+                sha.update(
+                    f"{'/'.join(PurePath(record.source).parts[-2:])}\t{record.label}\n".encode(errors="surrogateescape")
+                )
         return sha.hexdigest()[:16]
