@@ -80,6 +80,19 @@ def test_probabilities_of_any_classes(name: str, fitted: dict[str, Fitted]) -> N
     assert_close(p, one.probabilities(features, CLASSES, TEMPLATES)[:, order], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["linear-probe", "tip-adapter"])
+def test_two_classes_of_one_name_are_two(name: str, backbone: Backbone) -> None:
+    """ImageNet has two, of sunglasses: which is which their pictures say."""
+    pictures = coloured_set()
+    features = METHODS["zero-shot"].fit(backbone, pictures, None, TEMPLATES, 0, "cpu").encode(pictures)
+    twice = replace(pictures, classes=(CLASSES[0], CLASSES[0], *CLASSES[2:]))
+    one, other = (METHODS[name].fit(backbone, some, None, TEMPLATES, 0, "cpu") for some in (pictures, twice))
+    p, q = (fit.probabilities(features, some.classes, TEMPLATES) for fit, some in ((one, pictures), (other, twice)))
+    if name == "linear-probe":  # it reads no names
+        assert torch.equal(p, q)
+    assert not torch.allclose(q[:, 0], q[:, 1])
+
+
 def test_who_knows_no_other_classes_says_so(fitted: dict[str, Fitted]) -> None:
     assert [name for name in BASES if not fitted[name].open] == ["linear-probe"]
     features = fitted["linear-probe"].encode(coloured_set())

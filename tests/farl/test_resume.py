@@ -7,9 +7,26 @@ import pytest
 import torch
 from farl_samples import fit, picture, same, weights
 
-from overtone.training import Bar, TrainingConfig
+from overtone.training import Bar, Checkpoints, TrainingConfig
 
 TRAINING = TrainingConfig(epochs=3, batch_size=4)
+
+
+def test_a_fit_interrupted_within_an_epoch_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(self: Bar, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 2:
+            raise KeyboardInterrupt
+
+    unbroken = fit(training=TRAINING)
+    with monkeypatch.context() as patch:
+        patch.setattr(Bar, "on_step_end", stop)
+        patch.setattr(Checkpoints, "SECONDS", 0.0)
+        patch.setattr(Checkpoints, "STEPS", 1)
+        with pytest.raises(KeyboardInterrupt):
+            fit(training=TRAINING, checkpoints=tmp_path)
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-1"]
+    resumed = fit(training=TRAINING, checkpoints=tmp_path, resume=True)
+    assert same(weights(unbroken), weights(resumed))
 
 
 @pytest.mark.parametrize("injection", ["by_modality", "by_depth"])

@@ -120,14 +120,11 @@ class Adapter:
         labels = torch.tensor(train_set.labels)
         average_pictures(model, source, labels)
 
-        def collate(rows: list[int]) -> dict[str, Any]:
-            views = torch.randint(VIEWS, (len(rows),)).tolist()
-            return {"images": source.batch(rows, views), "labels": labels[rows]}
-
         measure = Validation(model, source, len(labels), texts, validation) if validation else None
         with tempfile.TemporaryDirectory() as scratch:
             folder = checkpoints or Path(scratch)
-            log = train(Objective(model, texts), Rows(len(labels)), collate, training, folder, resume, measure)
+            objective = Objective(model, texts, source, labels)
+            log = train(objective, Rows(len(labels)), _numbers, training, folder, resume, measure)
         model.eval()
         average_streams(model, source, len(labels))
         made = {
@@ -287,6 +284,10 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
+
+
+def _numbers(rows: list[int]) -> dict[str, Tensor]:
+    return {"rows": torch.tensor(rows)}
 
 
 def _open(image: Picture) -> Image.Image:

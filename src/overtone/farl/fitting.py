@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.utils.data import Dataset
@@ -53,7 +54,7 @@ class Source:
 
 
 class Rows(Dataset):
-    """The numbers of the training pictures; `collate` turns them into states."""
+    """The numbers of the training pictures."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -66,14 +67,18 @@ class Rows(Dataset):
 
 
 class Objective(nn.Module):
-    """The model's loss on a batch of pictures against all classes, as the Trainer wants it."""
+    """The model's loss on a random view of each picture against all classes, as the Trainer wants it."""
 
-    def __init__(self, model: FarlModel, texts: TextStates) -> None:
+    def __init__(self, model: FarlModel, texts: TextStates, source: Source, labels: Tensor) -> None:
         super().__init__()
-        self.model, self.texts = model, texts
+        self.model, self.texts, self.source, self.labels = model, texts, source, labels
 
-    def forward(self, images: ImageStates, labels: Tensor) -> dict[str, Tensor]:
-        return self.model(images, self.texts, labels)
+    def forward(self, rows: Int[Tensor, " batch"]) -> dict[str, Tensor]:
+        # Views are drawn at the step: batches are made ahead of it, and so would be the generator in a checkpoint.
+        views = torch.randint(VIEWS, (len(rows),)).tolist()
+        with torch.autocast(rows.device.type, enabled=False):
+            images = self.source.batch(rows.tolist(), views)
+        return self.model(images.to(rows.device), self.texts, self.labels.to(rows.device)[rows])
 
 
 class Validation:

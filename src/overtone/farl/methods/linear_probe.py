@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from overtone.data import ImageSet
 from overtone.farl.methods.settings import best, chosen, ours, published, share_right
-from overtone.farl.methods.zero_shot import FrozenTower
+from overtone.farl.methods.zero_shot import FrozenTower, columns
 from overtone.models.backbone import Backbone
 
 CANDIDATES = tuple(10.0**power for power in range(-2, 7))  # of C: CLIP sweeps six decades and more
@@ -69,7 +69,7 @@ class LinearProbeFitted(FrozenTower):
         unknown = [name for name in classes if name not in self.classes]
         if unknown:
             raise ValueError(f"a linear probe knows the classes it was fitted to alone: {unknown[0]!r} is none")
-        theta = self.theta[[self.classes.index(name) for name in classes]].to(features)
+        theta = self.theta[columns(classes, self.classes)].to(features)
         return (features @ theta[:, :-1].T + theta[:, -1]).softmax(dim=-1)
 
     def mixed(self, share: float) -> "LinearProbeFitted":

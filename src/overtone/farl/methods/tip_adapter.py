@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, normalize, one_hot
 
 from overtone.data import ImageSet
 from overtone.farl.methods.settings import as_published, chosen, learn, published, share_right, view_features
-from overtone.farl.methods.zero_shot import FrozenTower
+from overtone.farl.methods.zero_shot import FrozenTower, columns
 from overtone.models.backbone import Backbone
 from overtone.training import TrainingConfig
 
@@ -53,7 +53,7 @@ class TipAdapterFitted(FrozenTower):
         logits = self.backbone.logit_scale * features @ self.zero_shot_weights(classes, templates).T
         known = [i for i, name in enumerate(classes) if name in self.classes]
         if known:
-            values = self.values[:, [self.classes.index(classes[i]) for i in known]]
+            values = self.values[:, columns([classes[i] for i in known], self.classes)]
             logits[:, known] += self.alpha * cache_logits(features, self.keys, values, self.beta)
         return logits.softmax(dim=-1)
 

@@ -1,5 +1,6 @@
 """The backbone as it is, and what every method that leaves the image tower alone shares with it."""
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -37,6 +38,19 @@ def class_features(
         for start in range(0, len(classes), CLASSES)
     ]
     return torch.cat(parts)
+
+
+def columns(classes: Sequence[str], fitted: Sequence[str]) -> list[int]:
+    """Return where each class stands among the fitted ones; of two with one name, as ImageNet has them, in order."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, name in enumerate(fitted):
+        places[name].append(place)
+    again: Counter[str] = Counter()
+    found = []
+    for name in classes:
+        found.append(places[name][again[name] % len(places[name])])
+        again[name] += 1
+    return found
 
 
 @dataclass
