@@ -8,6 +8,7 @@ from PIL import Image
 
 from overtone.data import load
 from overtone.data.imagenet import synset_names
+from overtone.data.loading import load_tests
 from overtone.errors import UserError
 
 SYNSETS = {"n01440764": "tench, Tinca tinca", "n02012849": "crane", "n03126707": "crane, hoist"}
@@ -35,6 +36,14 @@ def test_the_validation_pictures_are_the_tests(root: Path) -> None:
     assert ("class names", "synsets", "there is no LOC_synset_mapping.txt or synset_words.txt with their names") in (
         splits.choices
     )
+
+
+def test_an_adapter_is_judged_on_the_same_pictures(root: Path) -> None:
+    tests = load_tests(str(root))
+    assert tests.published
+    assert [record.source for record in tests.images.records] == [r.source for r in load(str(root)).test.records]
+    shutil.rmtree(root / "val")  # what there is to learn from is nothing published to be tested on
+    assert not load_tests(str(root)).published
 
 
 @pytest.mark.parametrize("name", ["LOC_synset_mapping.txt", "synset_words.txt"])
@@ -95,6 +104,11 @@ def test_other_folders_are_read_as_ever(root: Path) -> None:
     splits = load(str(root))
     assert splits.train.classes == tuple(SYNSETS)
     assert "class names" not in {what for what, _, _ in splits.choices}
+
+
+def test_names_that_case_alone_tells_apart() -> None:
+    words = "n02113186 Cardigan, Cardigan Welsh corgi\nn02963159 cardigan\nn01440764 tench\n"
+    assert list(synset_names(words).values()) == ["Cardigan (n02113186)", "cardigan (n02963159)", "tench"]
 
 
 def test_names_of_lines_that_say_nothing() -> None:

@@ -34,7 +34,9 @@ from overtone.data import (
     load,
 )
 from overtone.data.imageset import Row
+from overtone.data.loading import load_tests
 from overtone.data.names import natural_key
+from overtone.data.threads import AT_ONCE, on_all_cores
 from overtone.errors import UserError
 
 COLOURS = itertools.count()
@@ -168,6 +170,13 @@ class TestFolders:
         classes(tmp_path / "two" / "test", {"cat": 2, "dog": 2})
         with pytest.raises(UserError, match="differ in upper and lower case alone: 'cat' and 'Cat'"):
             load(str(tmp_path / "two"))
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes")
+    def test_a_name_that_is_no_text(self, tmp_path):
+        for place in (b"caf\xe9", b"tea"):
+            picture(tmp_path / os.fsdecode(place) / "0.png")
+        with pytest.raises(UserError, match=r"The class 'caf\\udce9' in .* has bytes in its name that are not UTF-8"):
+            load(str(tmp_path))
 
     def test_a_name_of_nothing(self, tmp_path):
         with pytest.raises(UserError, match=r"class '__' in .* has no letter"):
@@ -408,7 +417,7 @@ class TestCopies:
         rows = [f"{name}/{i}.png,{name}" for name, n in (("a", 10), ("b", 5)) for i in range(n)]
         splits = load(table(tmp_path / "t.csv", "\n".join(["image,label", *rows, *rows])))
         assert not set(sources(splits.train)) & set(sources(splits.test))
-        assert (len(splits.train), len(splits.test)) == (24, 6)
+        assert (len(splits.train), len(splits.test)) == (24, 3)  # a picture is tested on once
         assert how(splits, "copies")[0] == "15 pictures"
 
     @pytest.mark.parametrize("copy", [shutil.copy, os.link, os.symlink])
@@ -423,7 +432,7 @@ class TestCopies:
                 for part in (splits.train, splits.test)
             )
             assert not learned & tested
-            assert Counter(splits.test.labels) == {0: 4, 1: 2}
+            assert Counter(splits.test.labels) == {0: 2, 1: 2}
 
     def test_a_class_of_copies_alone_is_a_single_picture(self, tmp_path):
         classes(tmp_path, {"a": 1, "b": 5})
@@ -463,6 +472,24 @@ class TestCopies:
         shutil.copytree(tmp_path / "train", tmp_path / "test")
         with pytest.raises(UserError, match=r"All 4 test pictures of .* are identical to training pictures"):
             load(str(tmp_path))
+
+    @pytest.mark.parametrize("level", ["test", "val"])
+    def test_a_test_picture_counts_once(self, tmp_path, level):
+        classes(tmp_path / "train", {"a": 2, "b": 2})
+        classes(tmp_path / level, {"a": 2, "b": 2})
+        for i in range(3):
+            shutil.copy(tmp_path / level / "a" / "0.png", tmp_path / level / "a" / f"again {i}.png")
+        shutil.copy(tmp_path / "train" / "b" / "0.png", tmp_path / level / "b" / "learned.png")
+        splits, tests = load(str(tmp_path)), load_tests(str(tmp_path))
+        assert sorted(sources(splits.test)) == sorted(sources(tests.images))
+        assert Counter(splits.test.labels) == {0: 2, 1: 2}
+        said = (
+            "test pictures left out",
+            "3 pictures",
+            "identical to another test picture of the class, which counts once",
+        )
+        assert said in splits.choices
+        assert said in tests.choices
 
     def test_one_picture_under_two_classes(self, tmp_path):
         """Held out in one class and learned from in another, it is no test."""
@@ -689,3 +716,8 @@ def test_natural_order_is_an_order(names):
 
 def test_natural_order():
     assert sorted(["b", "a10", "A2", "a2", "10", "9"], key=natural_key) == ["9", "10", "A2", "a2", "a10", "b"]
+
+
+@pytest.mark.parametrize("items", [0, 1, AT_ONCE, AT_ONCE + 1])
+def test_threads_keep_the_order(items):
+    assert list(on_all_cores(lambda item: -item, range(items))) == list(range(0, -items, -1))

@@ -195,6 +195,16 @@ def test_a_giant_is_refused_from_its_header(tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB; decoded it takes 900 MB
 
 
+@pytest.mark.parametrize("size", [(101, 1), (2, 201), (65_000, 1)])
+def test_a_line_is_refused(size):
+    """Resized so that its shorter side is a model's, it would take gigabytes."""
+    image = Image.new("RGB", size)
+    for form in (image, np.asarray(image), encoded(image, "PNG")):
+        with pytest.raises(BadImage, match="a line, more than 100 times as long as it is wide"):
+            open_image(form)
+    open_image(Image.new("RGB", (100, 1)))
+
+
 @pytest.mark.parametrize("action", ["error", "ignore"])
 def test_the_limit_holds_whatever_pillow_warns(action):
     """Between one and two times its limit Pillow only warns."""

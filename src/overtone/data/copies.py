@@ -3,7 +3,6 @@
 import os
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from overtone.data.images import Held, kind_of
 from overtone.data.imageset import Record, Row
+from overtone.data.threads import on_all_cores
 
 END = 4096  # bytes at the end, compared before the whole
 DIGEST = 16  # bytes that stand for a picture's
@@ -27,21 +27,19 @@ def copies(rows: Sequence[Row]) -> dict[int, int]:
     for position, place in enumerate(places):
         first.setdefault(place, position)
     alike = dict.fromkeys(first.values(), 0)  # position -> the group that it may be of
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for look in (_size, _end, _digest):
-            groups: dict[Hashable, list[int]] = defaultdict(list)
-            for position, seen in zip(alike, pool.map(look, [rows[position] for position in alike]), strict=True):
-                groups[alike[position], seen].append(position)
-            shared = [group for group in groups.values() if len(group) > 1]
-            alike = {position: number for number, group in enumerate(shared) for position in group}
+    for look in (_size, _end, _digest):
+        groups: dict[Hashable, list[int]] = defaultdict(list)
+        for position, seen in zip(alike, on_all_cores(look, [rows[position] for position in alike]), strict=True):
+            groups[alike[position], seen].append(position)
+        shared = [group for group in groups.values() if len(group) > 1]
+        alike = {position: number for number, group in enumerate(shared) for position in group}
     same = {position: shared[number][0] for position, number in alike.items()}
     return {id(row): same.get(first[place], first[place]) for row, place in zip(rows, places, strict=True)}
 
 
 def digests(pictures: Sequence[Record]) -> list[str]:
     """Return what tells each picture's bytes from others; an empty text for one that cannot be read."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return [found.hex() if isinstance(found, bytes) else "" for found in pool.map(_digest, pictures)]
+    return [found.hex() if isinstance(found, bytes) else "" for found in on_all_cores(_digest, pictures)]
 
 
 def _place(row: Row) -> Hashable:

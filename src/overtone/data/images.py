@@ -11,6 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 # Pillow's own limit for a picture that is not an attack: a quarter of a GiB as RGB. Pillow warns there, we refuse.
 MAX_PIXELS = 1024**3 // 4 // 3
+MAX_ASPECT = 100  # models see squares, and as a side grows to the model's, a line grows to gigabytes
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # the refusal says it
 
 # What is read, by content. Named one by one: among Pillow's other formats are some that run external programs.
@@ -42,18 +43,20 @@ def open_image(source: str | Path | Image.Image | Held) -> Image.Image:
 
     The first frame of an animation is taken, EXIF rotation is applied, transparency is laid on white, 16 bits a
     channel are scaled to 8. The size is read from the header, so that a picture of more than MAX_PIXELS is refused
-    before it is decoded. Arrays are (height, width), (height, width, 3) or (height, width, 4), uint8 or
-    floating-point in [0, 1].
+    before it is decoded, and so is a line, longer than MAX_ASPECT times its width. Arrays are (height, width),
+    (height, width, 3) or (height, width, 4), uint8 or floating-point in [0, 1].
 
     Raises BadImage.
     """
     try:
         if isinstance(source, np.ndarray):
-            return _to_rgb(_from_array(source))
+            source = _from_array(source)
         if isinstance(source, Image.Image):
+            _refuse_line(source)
             return _to_rgb(source)
         with Image.open(_readable(source), formats=FORMATS) as image:
             _refuse_giant(image)
+            _refuse_line(image)
             return _to_rgb(image)
     except BadImage:
         raise
@@ -94,6 +97,12 @@ def _refuse_giant(image: Image.Image) -> None:
         raise BadImage(
             f"too large: {width:,} x {height:,}, more than the {MAX_PIXELS:,} pixels that are read; make it smaller"
         )
+
+
+def _refuse_line(image: Image.Image) -> None:
+    width, height = image.size
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise BadImage(f"{width:,} x {height:,}: a line, more than {MAX_ASPECT} times as long as it is wide; cut it")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,14 +1,13 @@
 """Pictures with labels, not yet decoded."""
 
-import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
 from overtone.data.images import BadImage, Held, open_image
 from overtone.data.names import natural_key, same_names
+from overtone.data.threads import on_all_cores
 from overtone.errors import UserError, did_you_mean
 
 
@@ -174,8 +173,7 @@ def _check_anew(splits: Splits) -> Splits:
 
 def _faults(records: Sequence[Record]) -> list[str | None]:
     """Decode pictures on all cores, and return why each cannot be used."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(_fault, records))
+    return list(on_all_cores(_fault, records))
 
 
 def _fault(record: Record) -> str | None:

@@ -15,7 +15,7 @@ from overtone.data.images import kind_of
 from overtone.data.imageset import ImageSet, Row, Skipped, Splits, image_set, require_classes
 from overtone.data.names import clean_name, count, natural_key, some
 from overtone.data.shots import TEST_PERCENT, hold_out
-from overtone.data.source import Source
+from overtone.data.source import Level, Source
 from overtone.data.tables import CSV_EXTENSIONS, JSON_EXTENSIONS, read_table
 from overtone.errors import UserError, did_you_mean
 
@@ -69,24 +69,29 @@ class Tests:
 
 
 def load_tests(data: str, image_column: str | None = None, label_column: str | None = None) -> Tests:
-    """Return the pictures of the test level of `data`, less copies of those to learn from, or all where it has none.
+    """Return the pictures of the test level of `data`, or of val where it has none, less copies of those to learn from.
 
-    Raises UserError.
+    Without either, all pictures are returned. A picture that is there more than once in a class counts once. Sets that
+    are tested as published are left as they are. Raises UserError.
     """
     source = _source(data, image_column, label_column)
     if source is None:
         splits = _emoji()
         rows = [row for part in (splits.test, splits.unseen) if part for row in _rows(part)]
         return Tests(image_set(rows), True, (), splits.choices[1:])
-    if rows := source.levels.get("test", []):
-        choices = [("test pictures", f"the test level, {count(len(rows), 'picture')}", "the data has one")]
-        if not source.published:
-            train = source.levels.get("train", [])
-            rows = _apart(rows, train, "test", data, copies([*train, *rows]), choices)
-        return Tests(image_set(rows), source.published, source.skipped, (*source.choices, *choices))
-    rows = [row for level in source.levels.values() for row in level]
-    choice = ("test pictures", f"all, {count(len(rows), 'picture')}", source.lacks.format("test"))
-    return Tests(image_set(rows), source.published, source.skipped, (*source.choices, choice))
+    level: Level | None = next((level for level in ("test", "val") if source.levels.get(level)), None)
+    published = source.published and level is not None
+    if level:
+        rows, train = source.levels[level], source.levels.get("train", [])
+        how = "the data has one" if level == "test" else source.lacks.format("test")
+        choices = [("test pictures", f"the {level} level, {count(len(rows), 'picture')}", how)]
+    else:
+        rows, train = [row for level in source.levels.values() for row in level], []
+        choices = [("test pictures", f"all, {count(len(rows), 'picture')}", source.lacks.format("test"))]
+    if not published:
+        same = copies([*train, *rows])
+        rows = _once(_apart(rows, train, "test", data, same, choices), same, choices)
+    return Tests(image_set(rows), published, source.skipped, (*source.choices, *choices))
 
 
 def is_hub_id(data: str) -> bool:
@@ -203,7 +208,7 @@ def _divide(source: Source, data: str, seed: int, choices: Choices) -> tuple[lis
         choices.append(("training pictures", "none", source.lacks.format("train")))
     if not as_published:
         choices += _in_two_classes([*train, *val, *test], same)
-        test = _apart(test, train, "test", data, same, choices)
+        test = _once(_apart(test, train, "test", data, same, choices), same, choices)
         val = _apart(val, [*train, *test], "validation", data, same, choices)
     return train, val, test
 
@@ -212,7 +217,7 @@ def _copied(pool: list[Row], same: dict[int, int]) -> Choices:
     """Return the choice that says how many pictures of a class are copies of others, if any are."""
     if more := len(pool) - len({(row.name, same[id(row)]) for row in pool}):
         return [
-            ("copies", count(more, "picture"), "identical to another of the class: all learned from, or all tested on")
+            ("copies", count(more, "picture"), "identical to another of the class: all learned from, or tested on once")
         ]
     return []
 
@@ -244,6 +249,17 @@ def _apart(
             "is left to test on. Add test pictures that are not learned from."
         )
     return kept
+
+
+def _once(part: list[Row], same: dict[int, int], choices: Choices) -> list[Row]:
+    """Leave out test pictures that the class has already: a picture says no more for being there twice."""
+    first: dict[tuple[str, int], Row] = {}
+    for row in part:
+        first.setdefault((row.name, same[id(row)]), row)
+    if left := len(part) - len(first):
+        how = "identical to another test picture of the class, which counts once"
+        choices.append(("test pictures left out", count(left, "picture"), how))
+    return list(first.values())
 
 
 def _adapt_to(splits: Splits, classes: Sequence[str]) -> Splits:

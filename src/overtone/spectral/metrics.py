@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from overtone.spectral.moments import Matches, Moments, Spectrum, moments_of
-from overtone.spectral.singular import Partition, checked, partition_values, safe_root
+from overtone.spectral.singular import Partition, checked, partition_values, safe_root, with_float64
 
 PAIRS_AMONG = 4096  # rows, evenly spaced, whose pairs `uniformity` is over: 8 million
 COLLAPSED = 0.99  # energy of the first direction above which nothing else counts
@@ -182,6 +182,7 @@ def alpha_req(s: Float[Tensor, " n"]) -> float:
 
 def mean_cosine(x: Float[Tensor, "samples width"]) -> float:
     """Return the mean cosine of two different rows of unit length, (|sum x|^2 - m) / (m (m - 1)); 1 for one row."""
+    x = with_float64(x)
     return _cone(len(x), x.sum(0, dtype=torch.float64), float(x.double().square().sum()))
 
 
@@ -191,7 +192,7 @@ def uniformity(x: Float[Tensor, "samples width"]) -> float:
 
     Of more than 4,096 rows, 2,048 to 4,096 evenly spaced ones are taken (ours).
     """
-    x = x[:: rows_among(len(x)).step]
+    x = with_float64(x)[:: rows_among(len(x)).step]
     m = len(x)
     kernel = torch.cdist(x, x).square_().mul_(-2).exp_().fill_diagonal_(0)
     return float((kernel.sum(1).sum(dtype=torch.float64) / (m * (m - 1))).log()) if m > 1 else 0.0
@@ -255,7 +256,7 @@ def _energies(s: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
 
 
 def _unit(features: Float[Tensor, "samples width"], name: str) -> Float[Tensor, "samples width"]:
-    return normalize(checked(features, name), dim=1)
+    return normalize(with_float64(checked(features, name)), dim=1)
 
 
 def _prefixed(prefix: str, metrics: dict[str, float]) -> dict[str, float]:

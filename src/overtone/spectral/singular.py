@@ -183,6 +183,11 @@ def checked(features: Float[Tensor, "samples width"], name: str) -> Float[Tensor
     return F
 
 
+def with_float64(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return `x` where float64 can be had: from an Apple GPU, which has none, on the CPU."""
+    return x.cpu() if x.device.type == "mps" else x
+
+
 def in_single(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Return `x` in float32; float64 stays."""
     if not x.is_floating_point():

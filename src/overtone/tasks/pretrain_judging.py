@@ -135,7 +135,7 @@ class Judge:
             figures |= recalls(image, text, self.pairs.links.to(image.device))
             figures |= embedding_metrics(image, text[self.pairs.first.to(text.device)])
         for part in self.zero_shot:
-            figures[f"zero_shot/{part.group}"] = float(self.right(part).double().mean())
+            figures[f"zero_shot/{part.group}"] = float(self.right(part).cpu().double().mean())
         self.objective.train(training)
         return figures
 

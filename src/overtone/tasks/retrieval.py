@@ -34,7 +34,7 @@ def recalls(
         ("image_to_text", own_ranks(x, y, links)),
         ("text_to_image", own_ranks(y, x, links.flip(1))),
     ):
-        found |= {f"{direction}_recall_at_{k}": float((ranks < k).double().mean()) for k in ks}
+        found |= {f"{direction}_recall_at_{k}": float((ranks < k).cpu().double().mean()) for k in ks}
     return found
 
 

@@ -49,7 +49,7 @@ def measure(
         raise ValueError(f"an exchange takes two pictures or more, got {len(pixels)}")
     distances, predicted = [], []
     for x, other in zip(pixels.split(BATCH), pixels.roll(1, 0).split(BATCH), strict=True):
-        p, *moved = (predict(view).double().cpu() for view in (x, *exchange(x, other)))
+        p, *moved = (predict(view).cpu().double() for view in (x, *exchange(x, other)))
         distances.append(torch.stack([(p - q).abs().sum(-1) / 2 for q in moved], dim=1))
         predicted.append(torch.stack([q.argmax(-1) for q in (p, *moved)], dim=1))
     return torch.cat(distances, dim=-1).numpy(), torch.cat(predicted, dim=-1).numpy()
