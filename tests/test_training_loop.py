@@ -199,6 +199,19 @@ def test_the_pace_is_said_within_seconds_and_again_as_epochs_end(monkeypatch: py
     assert len(said) == 2
 
 
+def test_a_step_alone_tells_no_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An epoch of one short step, and a measurement that takes long."""
+    clock, said = Clock(monkeypatch), []
+    pace = Pace(batch_size=50, say=said.append)
+    args = type("Args", (), {"num_train_epochs": 10.0})()
+    pace.on_train_begin(args, state(0), None)
+    clock.now += 0.8
+    pace.on_step_end(args, state(1), None)
+    clock.now += 12
+    pace.on_epoch_end(args, state(1, 1.0), None)
+    assert said == []
+
+
 def test_a_long_first_step_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, said = Clock(monkeypatch), []
     pace = Pace(batch_size=50, say=said.append)
@@ -237,7 +250,8 @@ def test_precision_follows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pick_precision("auto", "cpu") == "fp32"
     assert pick_precision("bf16", "cpu") == "bf16"
     for has_it, chosen in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has_it=has_it: has_it)
+        own = lambda including_emulation, has_it=has_it: has_it or including_emulation  # noqa: E731
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", own)
         assert pick_precision("auto", "cuda") == chosen
     with pytest.raises(UserError, match="this GPU does not have it"):
         pick_precision("bf16", "cuda")

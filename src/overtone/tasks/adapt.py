@@ -87,9 +87,10 @@ def adapt(config: AdaptConfig) -> AdaptResult:
     """
     from overtone.data import check_splits, few_shot, load
     from overtone.models.backbone import load_backbone
-    from overtone.training import pick_device
+    from overtone.training import pick_device, pick_precision
 
     config = dataclasses.replace(config, device=pick_device(config.device), model=_anywhere(config.model))
+    pick_precision(config.precision, config.device)
     names, templates = read_names(config.classes), read_templates(config.templates)
     splits = load(config.data, config.seed, names, config.image_column, config.label_column)
     resolved = {"classes": names, "templates": templates, "train_pictures": len(splits.train)}

@@ -37,7 +37,7 @@ def pick_precision(name: str, device: str) -> Precision:
 
     Raises UserError for bf16 on a GPU that lacks it.
     """
-    lacking = device == "cuda" and not torch.cuda.is_bf16_supported()
+    lacking = device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
     if name == "bf16" and lacking:
         raise UserError("--precision bf16: this GPU does not have it. Use fp32.")
     return "bf16" if name == "bf16" or (name == "auto" and device == "cuda" and not lacking) else "fp32"

@@ -102,7 +102,8 @@ class Pace(TrainerCallback):
     def _give_figures(self, where: str, state: Any) -> None:
         """Give them not more often than a reader can follow."""
         now = time.monotonic()
-        if now - max(self.said, self.begun) >= self.AGAIN and state.global_step < state.max_steps:
+        timed = self.first < state.global_step < state.max_steps  # a step alone, which warms up, tells no speed
+        if timed and now - max(self.said, self.begun) >= self.AGAIN:
             latest = {name: value for record in state.log_history for name, value in record.items()}
             figures = [f"loss {latest['loss']:.3f}"] if "loss" in latest else []
             figures += [f"{n.replace('_', ' ')} {100 * v:.1f} %" for n, v in latest.items() if n.endswith(self.TOLD)]
