@@ -28,6 +28,7 @@ def pictures(*size: int, batch: int = 2) -> Tensor:
     return torch.randn(batch, 3, *(size or (8, 8)), generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize("kind", [PerceiverForImageClassification, PerceiverForDenseOutput])
 def test_compiles_into_one_graph_at_each_size(kind: type) -> None:
     model = little(kind)
