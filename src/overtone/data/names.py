@@ -37,14 +37,13 @@ def clean_names(names: Iterable[str], place: str) -> dict[str, str]:
 
 def same_names(names: Iterable[str], known: Iterable[str]) -> list[str]:
     """Return names, each as it is among the `known` where it is one of them, and one alone, but for case, _ and -."""
-    known = list(known)
     owners: dict[str, set[str]] = defaultdict(set)
     for name in known:
         owners[clean_name(name).casefold()].add(name)
 
     def found(name: str) -> str:
         owner = owners.get(clean_name(name).casefold(), set())
-        return next(iter(owner)) if len(owner) == 1 and name not in known else name
+        return next(iter(owner)) if len(owner) == 1 else name
 
     return [found(name) for name in names]
 

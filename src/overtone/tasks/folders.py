@@ -85,8 +85,7 @@ def _take_away(folder: Path, made: Path | None) -> None:
     if made is None:
         folder.mkdir(exist_ok=True)
         return
-    with contextlib.suppress(OSError):  # another run has begun there meanwhile
-        for parent in folder.parents:
-            if not parent.is_relative_to(made):
-                return
-            parent.rmdir()
+    for parent in folder.parents:
+        if parent.is_relative_to(made):
+            with contextlib.suppress(OSError):  # another run has begun there meanwhile
+                parent.rmdir()
