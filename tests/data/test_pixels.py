@@ -104,7 +104,7 @@ class TestReading:
 
     def test_what_does_not_fit_is_read_when_needed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         images = held(10)
-        monkeypatch.setattr(module, "CHUNK", 3)
+        monkeypatch.setattr("overtone.data.threads.AT_ONCE", 3)
         kept, _ = read_pixels(images, FRAMING, "cpu")
         monkeypatch.setattr(module, "MEMORY", 10 * 3 * 64 - 1)
         read, _ = read_pixels(images, FRAMING, "cpu")

@@ -16,13 +16,13 @@ from torch.utils.data import Dataset, get_worker_info
 from overtone.data.augment import Augmentation, crops, draw, padded
 from overtone.data.images import BadImage
 from overtone.data.imageset import ImageSet, Record, Skipped, require_good
+from overtone.data.threads import on_all_cores
 from overtone.errors import UserError
 from overtone.processes import processes_here
 
 MEMORY = 2 * 2**30  # bytes of pictures that are kept in memory
 MEASURED = 4096  # pictures that mean and deviation are taken from
 BATCH = 128  # pictures at once, where nothing is learned
-CHUNK = 4096  # pictures whose reading is asked for at once
 
 
 @dataclass(frozen=True)
@@ -172,9 +172,7 @@ def _read(records: Sequence[Record], framing: Framing) -> Iterable[np.ndarray | 
     if all(isinstance(record.encoded, np.ndarray) for record in records):
         yield from map(read, records)  # nothing to decode: threads would only cost
         return
-    with ThreadPoolExecutor(threads()) as pool:
-        for start in range(0, len(records), CHUNK):
-            yield from pool.map(read, records[start : start + CHUNK])
+    yield from on_all_cores(read, records, threads())
 
 
 def threads() -> int:

@@ -10,8 +10,8 @@ Result = TypeVar("Result")
 AT_ONCE = 4096  # that wait for a thread: each takes 2 KB, which is gigabytes for millions
 
 
-def on_all_cores(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """Yield what `work` returns for each item, in order, from a thread a core."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+def on_all_cores(work: Callable[[Item], Result], items: Sequence[Item], threads: int | None = None) -> Iterator[Result]:
+    """Yield what `work` returns for each item, in order, from so many threads, or one a core."""
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         for start in range(0, len(items), AT_ONCE):
             yield from pool.map(work, items[start : start + AT_ONCE])
