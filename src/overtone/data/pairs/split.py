@@ -1,10 +1,8 @@
 """A part held out of image-text pairs, so that nothing of it is learned from: neither its pictures nor its captions."""
 
 import hashlib
-import os
 import random
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,13 +15,13 @@ from overtone.data.imageset import Skipped
 from overtone.data.pairs.set import Pair
 from overtone.data.perceptual_hash import dhash, nearby
 from overtone.data.source import Level
+from overtone.data.threads import on_all_cores
 from overtone.errors import UserError
 
 PERCENT = 5  # of the pairs, for each part held out
 MOST = 5000  # pairs in each: more would tell little, and cost at every evaluation
 FEWEST = 4  # pairs, of which any are held out
 LARGEST = 5  # a fifth of the pairs is the most that is held out where no smaller group is to be had
-CHUNK = 4096  # pictures whose opening is asked for at once
 Watch = Callable[[int, int], None]
 
 # What puts two pairs on one side, besides the same picture: any caption that both have, the first caption of both, or
@@ -48,11 +46,9 @@ def look(picture: Image.Image) -> Look:
 
 def _look_at_all(pairs: Sequence[Pair], watch: Watch) -> list[Look | str]:
     found: list[Look | str] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(pairs), CHUNK):
-            for item in pool.map(_look, pairs[start : start + CHUNK]):
-                found.append(item)
-                watch(len(found), len(pairs))
+    for item in on_all_cores(_look, pairs):
+        found.append(item)
+        watch(len(found), len(pairs))
     return found
 
 
