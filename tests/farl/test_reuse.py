@@ -37,6 +37,11 @@ def kept(key: str, value: float = 1.0) -> None:
     assert draft.wait() is None
 
 
+def full(*_: object) -> None:
+    """Stand for what meets a full disk."""
+    raise OSError(28, "No space left on device")
+
+
 def cache(seed: int = 0, count: int = 2, streams: bool = True) -> StateCache:
     one = StateCache(hand_backbone(), Views(pictures(4), seed), count, streams, "cpu")
     one.close()
@@ -147,9 +152,6 @@ def test_more_than_the_folder_may_hold_is_not_kept(home: Path, monkeypatch: pyte
 def test_on_a_full_disk_nothing_is_kept_and_the_run_goes_on(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = fit(train_set=coloured_set(), cached=False)
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr("os.posix_fallocate", full)
     fitted = fit(train_set=coloured_set())
     [note] = fitted.notes
@@ -160,9 +162,6 @@ def test_on_a_full_disk_nothing_is_kept_and_the_run_goes_on(home: Path, monkeypa
 
 def test_states_that_fit_nowhere_are_computed_at_every_step(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = fit(train_set=coloured_set(), cached=False)
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
 
     monkeypatch.setenv("OVERTONE_CACHE", "")
     monkeypatch.setattr(cache_module, "MEMORY", 0)
@@ -176,9 +175,6 @@ def test_states_that_fit_nowhere_are_computed_at_every_step(home: Path, monkeypa
 
 
 def test_a_disk_that_fills_while_the_file_is_made_safe(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr("os.fsync", full)
     one = cache()
     assert one.note is not None

@@ -24,8 +24,12 @@ def clean_names(names: Iterable[str], place: str) -> dict[str, str]:
         clean = clean_name(name)
         if not clean:
             raise UserError(f"The class {name!r} in {place} has no letter or digit in its name: rename it.")
-        if not _is_unicode(clean):
-            raise UserError(f"The class {name!a} in {place} has bytes in its name that are not UTF-8: rename it.")
+        try:
+            clean.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"The class {name!a} in {place} has bytes in its name that are not UTF-8: rename it."
+            ) from error
         if owner.setdefault(clean, name) != name:
             raise UserError(
                 f"Two classes in {place} have the same name once _ and - are spaces: {owner[clean]!r} and {name!r} are "
@@ -58,11 +62,6 @@ def refuse_case_alone(names: Iterable[str], place: str) -> None:
                 f"Two classes in {place} differ in upper and lower case alone: {other!r} and {name!r}. Rename one, or "
                 "merge them."
             )
-
-
-def _is_unicode(name: str) -> bool:
-    """Return whether a name is text: the odd bytes of a file name are not."""
-    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def natural_key(name: str) -> tuple[list[tuple[bool, int, str]], str]:

@@ -75,10 +75,10 @@ class Objective(nn.Module):
 
     def forward(self, rows: Int[Tensor, " batch"]) -> dict[str, Tensor]:
         # Views are drawn at the step: batches are made ahead of it, and so would be the generator in a checkpoint.
-        views = torch.randint(VIEWS, (len(rows),)).tolist()
+        pictures, views = rows.tolist(), torch.randint(VIEWS, (len(rows),)).tolist()
         with torch.autocast(rows.device.type, enabled=False):
-            images = self.source.batch(rows.tolist(), views)
-        return self.model(images.to(rows.device), self.texts, self.labels.to(rows.device)[rows])
+            images = self.source.batch(pictures, views)
+        return self.model(images.to(rows.device), self.texts, self.labels[pictures].to(rows.device))
 
 
 class Validation:

@@ -89,8 +89,9 @@ def adapt(config: AdaptConfig) -> AdaptResult:
     from overtone.models.backbone import load_backbone
     from overtone.training import pick_device, pick_precision
 
-    config = dataclasses.replace(config, device=pick_device(config.device), model=_anywhere(config.model))
-    pick_precision(config.precision, config.device)
+    device = pick_device(config.device)
+    precision = pick_precision(config.precision, device)
+    config = dataclasses.replace(config, device=device, precision=precision, model=_anywhere(config.model))
     names, templates = read_names(config.classes), read_templates(config.templates)
     splits = load(config.data, config.seed, names, config.image_column, config.label_column)
     resolved = {"classes": names, "templates": templates, "train_pictures": len(splits.train)}

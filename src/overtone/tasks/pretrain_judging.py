@@ -1,7 +1,6 @@
 """What a dual encoder can do: retrieval, zero-shot classification, and the shape of its embeddings."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,6 +14,7 @@ from overtone.data.loading import EMOJI
 from overtone.data.pairs import PairSet
 from overtone.data.pairs.emoji import STYLES as LEARNED_STYLES
 from overtone.data.pixels import evenly, threads
+from overtone.data.threads import on_all_cores
 from overtone.models.preparation import Preparation
 from overtone.spectral import embedding_metrics
 from overtone.tasks.pretrain_model import Objective
@@ -107,9 +107,11 @@ def _zero_shot(group: str, images: ImageSet, preparation: Preparation, most: int
 
 def open_pixels(records: Sequence[Record], preparation: Preparation) -> UInt8[Tensor, "images 3 size size"]:
     """Return pictures as the processor makes them, as bytes."""
-    with ThreadPoolExecutor(threads()) as pool:
-        opened = pool.map(lambda record: preparation.pixels(record.open()).mul(255).round().to(torch.uint8), records)
-        return torch.stack(list(opened))
+
+    def opened(record: Record) -> UInt8[Tensor, "3 size size"]:
+        return preparation.pixels(record.open()).mul(255).round().to(torch.uint8)
+
+    return torch.stack(list(on_all_cores(opened, records, threads())))
 
 
 class Judge:
